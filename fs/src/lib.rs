@@ -1,0 +1,24 @@
+//! The mounted disk: a read-only FUSE projection of a Holdall medium.
+//!
+//! [`mount()`] shows an opened [`holdall::reader::Disk`] as a tree:
+//!
+//! ```text
+//! HOLDALL.txt             what this disk is and how to use it
+//! blobs/sha256/<hex>      every blob of the catalogue
+//! oci/                    a valid OCI image layout of everything
+//! files/…                 the loose files
+//! ```
+//!
+//! [`view`] is that tree and knows no FUSE; one file (`filesystem`) translates it for the kernel, and
+//! `mount` owns sessions and the mount table. Nothing here writes to a medium, and nothing is shown
+//! that the reader has not verified: damage is EIO on the entry concerned, never an empty or missing file.
+
+mod ending;
+mod error;
+mod filesystem;
+mod mount;
+mod mountpoint;
+pub mod view;
+
+pub use error::FsError;
+pub use mount::{Detach, MountOptions, Mounted, mount};

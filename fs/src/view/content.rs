@@ -1,0 +1,105 @@
+//! Verified content on its way out: a file that is being read.
+//!
+//! Owns when a reply is a slice of the cache and when it has to be assembled, and when reading goes
+//! on ahead. Knows nothing of names or attributes.
+
+use crate::FsError;
+use bytes::Bytes;
+use holdall::reader::BlobReader;
+use holdall::units::{index64, len64};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A read at least this long, in bytes, is taken for part of a sequential one: only the kernel's
+/// read-ahead, or a program that means to read on, asks for so much.
+const SEQUENTIAL_BYTES: usize = 64 << 10;
+
+/// Bytes of a file: a slice of the verified cache where one covers them, else put together.
+#[derive(Debug)]
+pub enum Piece<'a> {
+    /// Straight from the cache.
+    Slice(Bytes),
+    /// Put together in the caller's buffer.
+    Assembled(&'a [u8]),
+}
+
+impl Deref for Piece<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Slice(bytes) => bytes,
+            Self::Assembled(bytes) => bytes,
+        }
+    }
+}
+
+/// The part of `bytes` at `offset`, at most `len` long; empty past the end.
+pub(super) fn cut(bytes: &Bytes, offset: u64, len: usize) -> Bytes {
+    let start = index64(offset).min(bytes.len());
+    let end = start.saturating_add(len).min(bytes.len());
+    bytes.slice(start..end)
+}
+
+/// A file that is being read.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    number: u64,
+    reader: BlobReader,
+    /// Where a read would begin that goes on from the last one. Only a hint: threads race for it.
+    next: AtomicU64,
+}
+
+impl OpenFile {
+    pub(super) fn new(number: u64, reader: BlobReader) -> Self {
+        Self { number, reader, next: AtomicU64::new(0) }
+    }
+
+    /// `len` bytes from `offset`, fewer only at the end: the kernel takes a short reply for the end of
+    /// the file, so an early end is an error and not a reply.
+    pub(super) fn read<'a>(&self, offset: u64, len: usize, buffer: &'a mut Vec<u8>) -> Result<Piece<'a>, FsError> {
+        let size = self.reader.size();
+        let len = len.min(index64(size.saturating_sub(offset)));
+        if len == 0 {
+            return Ok(Piece::Slice(Bytes::new()));
+        }
+        let end = offset.saturating_add(len64(len));
+        let sequential = self.next.swap(end, Ordering::Relaxed) == offset || len >= SEQUENTIAL_BYTES;
+        let first = self.reader.slice_at(offset, len)?;
+        // After what is waited for has been asked of the medium, so as not to come before it.
+        if sequential && end < size {
+            self.reader.read_ahead(end);
+        }
+        if first.len() >= len {
+            return Ok(Piece::Slice(cut(&first, 0, len)));
+        }
+        buffer.clear();
+        buffer.extend_from_slice(&first);
+        buffer.resize(len, 0);
+        let rest = buffer.get_mut(first.len()..).unwrap_or_default();
+        let filled = first.len() + self.reader.read_at(offset.saturating_add(len64(first.len())), rest)?;
+        if filled < len {
+            return Err(FsError::CutShort { number: self.number, end: offset.saturating_add(len64(filled)), size });
+        }
+        Ok(Piece::Assembled(buffer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_never_leaves_the_bytes() {
+        let bytes = Bytes::from_static(b"holdall");
+        for (offset, len, expected) in [
+            (0, 7, &b"holdall"[..]),
+            (4, 2, b"al"),
+            (4, usize::MAX, b"all"),
+            (7, 1, b""),
+            (u64::MAX, usize::MAX, b""),
+        ] {
+            assert_eq!(cut(&bytes, offset, len), expected);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Directories, listed by cookie.
+//!
+//! Owns the order of entries and what a cookie means. Knows nothing of the kernel's buffers: the
+//! caller says when it has enough.
+//!
+//! A cookie is the number of entries that came before: 0 begins with `.`, 1 with `..`, and entry
+//! `index` of the directory follows cookie `index + 2`. It stays valid for as long as the generation.
+
+use super::View;
+use super::attributes::{Attributes, Kind, kind_of};
+use super::inode::{Fixed, Inode};
+use crate::FsError;
+use holdall::units::len64;
+use std::ops::ControlFlow;
+
+/// One entry of a listing.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    /// Its name; not necessarily UTF-8.
+    pub name: &'a [u8],
+    /// What to ask for to go on after this entry.
+    pub next: u64,
+    /// Its inode number.
+    pub number: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// Where listing came across them anyway; [`View::attributes`] finds the others.
+    known: Option<Attributes>,
+}
+
+/// What a listing calls for each entry; `Break` where it has no room for this one.
+pub type Emit<'a> = &'a mut dyn FnMut(&Listed<'_>) -> Result<ControlFlow<()>, FsError>;
+
+/// Entries before those of the directory itself.
+const DOTS: u64 = 2;
+
+impl View {
+    /// Lists the directory `number` from `cookie` on (0: from the start), until `emit` breaks or the
+    /// end. An error after the first entry only ends the listing: it comes again, as an error, when
+    /// the caller asks to go on from there.
+    pub fn readdir(&self, number: u64, cookie: u64, emit: Emit<'_>) -> Result<(), FsError> {
+        let mut emitted = false;
+        let listed = self.list(number, cookie, &mut |entry| {
+            let flow = emit(entry)?;
+            emitted |= flow.is_continue();
+            Ok(flow)
+        });
+        match listed {
+            Err(_) if emitted => Ok(()),
+            Err(err) => Err(err),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// The attributes of a listed entry.
+    pub fn attributes(&self, listed: &Listed<'_>) -> Result<Attributes, FsError> {
+        listed.known.map_or_else(|| self.getattr(listed.number), Ok)
+    }
+
+    fn list(&self, number: u64, cookie: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
+        match self.inode(number)? {
+            Inode::Fixed(fixed) if fixed.kind() == Kind::Directory => {
+                if self.list_dots(number, fixed.parent().number(), cookie, emit)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let index = cookie.saturating_sub(DOTS);
+                if fixed.holds_blobs() { self.list_blobs(index, emit) } else { self.list_fixed(fixed, index, emit) }
+            }
+            Inode::File(inode) => self.list_files(number, inode, cookie, emit),
+            other => Err(self.wrong_kind(other, number, Kind::Directory)),
+        }
+    }
+
+    /// `.` and `..`, as far as `cookie` is not past them.
+    fn list_dots(&self, own: u64, parent: u64, cookie: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
+        for (before, name, number) in [(0, &b"."[..], own), (1, b"..", parent)] {
+            if cookie <= before {
+                // Number and kind are all that the kernel looks at for these two.
+                let known = Some(self.stamp.directory(number, 0));
+                let listed = Listed { name, next: before + 1, number, kind: Kind::Directory, known };
+                if emit(&listed)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn list_fixed(&self, fixed: Fixed, index: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
+        for (position, (name, inode)) in (0..).zip(fixed.children()) {
+            if position < index {
+                continue;
+            }
+            let kind = match inode {
+                Inode::Fixed(fixed) => fixed.kind(),
+                Inode::Blob(_) => Kind::File,
+                // Only the root of the loose files is a fixed entry.
+                Inode::File(_) => Kind::Directory,
+            };
+            let number = self.number(*inode)?;
+            let listed = Listed { name: name.as_bytes(), next: position + 1 + DOTS, number, kind, known: None };
+            if emit(&listed)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn list_blobs(&self, index: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
+        for position in index..self.disk.blob_count()? {
+            let Some(blob) = self.disk.blob_at(position)? else { break };
+            let attributes = self.blob_attributes(position, &blob)?;
+            let name = blob.sha256.to_hex();
+            let next = position + 1 + DOTS;
+            let (number, kind) = (attributes.number, attributes.kind);
+            let listed = Listed { name: name.as_bytes(), next, number, kind, known: Some(attributes) };
+            if emit(&listed)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn list_files(&self, number: u64, inode: u64, cookie: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
+        let directory = self.directory(inode)?;
+        let parent = match (&directory, inode) {
+            (Some(directory), 1..) => self.number(Inode::File(directory.parent_inode()))?,
+            _ => Fixed::Root.number(),
+        };
+        if self.list_dots(number, parent, cookie, emit)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let Some(directory) = directory else { return Ok(ControlFlow::Continue(())) };
+        let index = cookie.saturating_sub(DOTS);
+        // The end is known; it need not be looked for.
+        if index >= directory.len() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        for (position, entry) in (index..).zip(directory.entries(index)) {
+            let entry = entry?;
+            let number = self.number(Inode::File(entry.inode))?;
+            let listed = Listed {
+                name: entry.name.as_bytes(),
+                next: position + 1 + DOTS,
+                number,
+                kind: kind_of(&entry.node),
+                known: Some(Attributes::of_entry(number, &entry)),
+            };
+            if emit(&listed)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl View {
+    /// Entries in a fixed directory, for its size.
+    pub(super) fn entries_of(&self, fixed: Fixed) -> Result<u64, FsError> {
+        if fixed.holds_blobs() { Ok(self.disk.blob_count()?) } else { Ok(len64(fixed.children().len())) }
+    }
+}

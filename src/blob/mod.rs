@@ -1,0 +1,275 @@
+//! Blobs: whole byte sequences read at any offset through their chunk lists.
+//!
+//! Knows frames and pages, not names. Where frames come from (straight from the medium, or through a
+//! cache) is behind [`FrameSource`].
+
+use crate::error::{Error, Result};
+use crate::format::content::{Content, ListRef, Place};
+use crate::format::list::{ListEntry, ListPage};
+use crate::format::tree::TreePage;
+use crate::ids::{ChunkId, PageHash};
+use crate::medium::{Medium, MediumFile};
+use crate::pack::{self, Frame};
+use crate::units::{index64, len64};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Where verified frames, and the pages in them, come from.
+pub trait FrameSource: Send + Sync + std::fmt::Debug {
+    /// The frame at a place, every byte checked.
+    fn frame(&self, place: &Place) -> Result<Arc<Frame>>;
+
+    /// Begins to load a frame, where that can be done in the background.
+    fn prefetch(&self, place: &Place) {
+        let _ = place;
+    }
+
+    /// The frame's place, for messages.
+    fn name_of(&self, place: &Place) -> String;
+
+    /// The page of a chunk list with that hash.
+    fn list_page(&self, hash: &PageHash, level: u8, place: &Place) -> Result<Arc<ListPage>> {
+        let name = || self.name_of(place);
+        let bytes = self.frame(place)?.page(place.start, name)?;
+        Ok(Arc::new(ListPage::decode(&bytes, hash, level, &name())?))
+    }
+
+    /// The page of a directory with that hash.
+    fn tree_page(&self, hash: &PageHash, level: u8, place: &Place) -> Result<Arc<TreePage>> {
+        let name = || self.name_of(place);
+        let bytes = self.frame(place)?.page(place.start, name)?;
+        Ok(Arc::new(TreePage::decode(&bytes, hash, level, &name())?))
+    }
+}
+
+/// Frames straight from the medium, with none kept but the last: for walks in order.
+#[derive(Debug)]
+pub struct Uncached {
+    medium: Arc<dyn Medium>,
+    last: parking_lot::Mutex<Option<(Place, Arc<Frame>)>>,
+}
+
+impl Uncached {
+    /// A source that reads that medium.
+    #[must_use]
+    pub fn new(medium: Arc<dyn Medium>) -> Self {
+        Self { medium, last: parking_lot::Mutex::new(None) }
+    }
+}
+
+impl FrameSource for Uncached {
+    fn frame(&self, place: &Place) -> Result<Arc<Frame>> {
+        let mut last = self.last.lock();
+        if let Some((at, frame)) = last.as_ref()
+            && (at.pack, at.frame, at.frame_bytes) == (place.pack, place.frame, place.frame_bytes)
+        {
+            return Ok(Arc::clone(frame));
+        }
+        let frame = Arc::new(pack::load(self.medium.as_ref(), place)?);
+        *last = Some((*place, Arc::clone(&frame)));
+        Ok(frame)
+    }
+
+    fn name_of(&self, place: &Place) -> String {
+        name_of(self.medium.as_ref(), place)
+    }
+}
+
+/// A frame's place on that medium, for messages.
+#[must_use]
+pub fn name_of(medium: &dyn Medium, place: &Place) -> String {
+    format!("{} at {}", medium.place(MediumFile::Pack(place.pack)), place.frame)
+}
+
+/// A chunk, or a run of zeros, of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Its offset in the blob.
+    pub start: u64,
+    /// Where it ends.
+    pub end: u64,
+    /// Its id; [`ChunkId::ZEROS`] for a run of zeros.
+    pub id: ChunkId,
+    /// Where it is.
+    pub place: Place,
+}
+
+impl Piece {
+    /// True for a run of zeros.
+    #[must_use]
+    pub fn is_zeros(&self) -> bool {
+        self.id == ChunkId::ZEROS
+    }
+}
+
+/// Random access to the verified bytes of a blob or file. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct BlobReader {
+    source: Arc<dyn FrameSource>,
+    size: u64,
+    content: Arc<Content>,
+}
+
+/// Zeros to give slices of.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+impl BlobReader {
+    /// A reader over content of that size.
+    #[must_use]
+    pub fn new(source: Arc<dyn FrameSource>, size: u64, content: Content) -> Self {
+        Self { source, size, content: Arc::new(content) }
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The leaf page that covers `offset`, and the offset it begins at; `None` for a single chunk.
+    fn leaf_page(&self, list: &ListRef, offset: u64) -> Result<Option<(u64, Arc<ListPage>)>> {
+        if list.depth == 0 {
+            return Ok(None);
+        }
+        let mut page = self.source.list_page(&list.hash, list.depth - 1, &list.place)?;
+        if page.covers() != self.size {
+            let why = format!("a chunk list covers {} bytes of a blob of {}", page.covers(), self.size);
+            return Err(Error::malformed(self.source.name_of(&list.place), why));
+        }
+        let mut base = 0;
+        while page.level > 0 {
+            let (start, entry) = page.find(offset - base).ok_or_else(|| self.past_end(&list.place))?;
+            let below = self.source.list_page(&PageHash::from_bytes(entry.hash), page.level - 1, &entry.place)?;
+            if below.covers() != entry.end - start {
+                return Err(Error::malformed(self.source.name_of(&entry.place), "a chunk list's page covers less or more than its parent says"));
+            }
+            base += start;
+            page = below;
+        }
+        Ok(Some((base, page)))
+    }
+
+    fn past_end(&self, place: &Place) -> Error {
+        Error::malformed(self.source.name_of(place), "a chunk list ends before its blob")
+    }
+
+    fn unsupported(&self) -> Error {
+        Error::Unsupported { place: "a blob".to_owned(), what: format!("content '{}'", self.content.name()) }
+    }
+
+    /// The piece that covers `offset`, which must be below the size, and the pieces that follow it in
+    /// the same page as far as they are at hand.
+    fn pieces_at(&self, offset: u64) -> Result<(Piece, Vec<Piece>)> {
+        let Content::List(list) = self.content.as_ref() else { return Err(self.unsupported()) };
+        let Some((base, page)) = self.leaf_page(list, offset)? else {
+            let id = ChunkId::from_bytes(*list.hash.as_bytes());
+            return Ok((Piece { start: 0, end: self.size, id, place: list.place }, Vec::new()));
+        };
+        let at = page.entries.partition_point(|e| e.end <= offset - base);
+        let mut start = base + at.checked_sub(1).and_then(|i| page.entries.get(i)).map_or(0, |e| e.end);
+        let mut pieces = page.entries.iter().skip(at).take(48).map(|e: &ListEntry| {
+            let piece = Piece { start, end: base + e.end, id: ChunkId::from_bytes(e.hash), place: e.place };
+            start = piece.end;
+            piece
+        });
+        let first = pieces.next().ok_or_else(|| self.past_end(&list.place))?;
+        Ok((first, pieces.collect()))
+    }
+
+    /// Every piece, in order, from the one that covers `offset`.
+    pub fn pieces(&self, offset: u64) -> impl Iterator<Item = Result<Piece>> + '_ {
+        let mut at = offset;
+        let mut held: std::collections::VecDeque<Piece> = std::collections::VecDeque::new();
+        let listed = matches!(self.content.as_ref(), Content::List(_));
+        std::iter::from_fn(move || {
+            if held.is_empty() {
+                if at >= self.size || !listed {
+                    return None;
+                }
+                match self.pieces_at(at) {
+                    Ok((first, more)) => {
+                        held.push_back(first);
+                        held.extend(more);
+                    }
+                    Err(e) => {
+                        at = self.size;
+                        return Some(Err(e));
+                    }
+                }
+            }
+            let piece = held.pop_front()?;
+            at = piece.end;
+            Some(Ok(piece))
+        })
+    }
+
+    /// The longest run of verified bytes at hand from `offset`, at most `max` and at least one byte;
+    /// empty only at the end of the blob. No copy: a slice of a frame, which may be shared.
+    pub fn slice_at(&self, offset: u64, max: usize) -> Result<Bytes> {
+        if offset >= self.size || max == 0 {
+            return Ok(Bytes::new());
+        }
+        if let Content::Inline(bytes) = self.content.as_ref() {
+            let rest = bytes.get(index64(offset)..).unwrap_or_default();
+            return Ok(Bytes::copy_from_slice(rest.get(..max).unwrap_or(rest)));
+        }
+        let (piece, more) = self.pieces_at(offset)?;
+        let skip = offset - piece.start;
+        let left = piece.end - offset;
+        if piece.is_zeros() {
+            let n = index64(left).min(max).min(ZEROS.len());
+            return Ok(Bytes::from_static(ZEROS.get(..n).unwrap_or_default()));
+        }
+        let frame = self.source.frame(&piece.place)?;
+        let check = |p: &Piece| frame.chunk(p.place.start, &p.id, p.end - p.start, || self.source.name_of(&p.place));
+        let first = check(&piece)?;
+        // Chunks that follow each other in the frame as they do in the blob leave as one slice.
+        let mut last = piece;
+        for next in &more {
+            let adjoins = !next.is_zeros()
+                && (next.place.pack, next.place.frame) == (last.place.pack, last.place.frame)
+                && u64::from(next.place.start) == u64::from(last.place.start) + (last.end - last.start);
+            if !adjoins || last.end - offset >= len64(max) || check(next).is_err() {
+                break;
+            }
+            last = *next;
+        }
+        if last == piece {
+            let n = index64(left).min(max);
+            return Ok(first.slice(index64(skip)..index64(skip) + n));
+        }
+        let n = index64(last.end - offset).min(max);
+        let start = piece.place.start.saturating_add(crate::units::len32(index64(skip)));
+        Ok(frame.bytes(start, start.saturating_add(crate::units::len32(n))))
+    }
+
+    /// Fills `buf` from `offset` as far as the blob goes; how many bytes that was.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let slice = self.slice_at(offset + len64(done), rest.len())?;
+            if slice.is_empty() {
+                break;
+            }
+            for (to, from) in rest.chunks_mut(slice.len()).take(1).zip(std::iter::once(&slice)) {
+                to.copy_from_slice(from);
+            }
+            done += slice.len();
+        }
+        Ok(done)
+    }
+
+    /// Begins to load, in the background, the frame after the one that covers `offset`.
+    pub fn read_ahead(&self, offset: u64) {
+        if offset >= self.size || !matches!(self.content.as_ref(), Content::List(_)) {
+            return;
+        }
+        // A hint: whatever is wrong will be said by the read itself.
+        if let Ok((piece, more)) = self.pieces_at(offset) {
+            let same = |p: &&Piece| p.is_zeros() || (p.place.pack, p.place.frame) == (piece.place.pack, piece.place.frame);
+            if let Some(next) = more.iter().find(|p| !same(p)) {
+                self.source.prefetch(&next.place);
+            }
+        }
+    }
+}

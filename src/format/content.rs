@@ -1,0 +1,241 @@
+//! Content (FORMAT.md 8): what a blob, file or directory is made of, and the places beside it.
+
+use super::INLINE_MAX;
+use super::codec::{Decoder, Encoder};
+use crate::error::Result;
+use crate::ids::PageHash;
+use crate::units::{PackNumber, PackOffset};
+
+/// Where a chunk or page lies: a frame, and the first byte within its plaintext. Outside every hash,
+/// so that repacking changes no name; a wrong one is found by the hash of what it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Place {
+    /// The pack.
+    pub pack: PackNumber,
+    /// The frame's header, from the pack's start.
+    pub frame: PackOffset,
+    /// Length of the frame, header and stored bytes together, so that one read fetches it.
+    pub frame_bytes: u32,
+    /// Offset of the chunk in the frame's plaintext.
+    pub start: u32,
+}
+
+impl Place {
+    /// Encoded length in bytes.
+    pub const LEN: usize = 16;
+
+    /// Appends the 16 bytes.
+    pub fn encode(&self, out: &mut Encoder) {
+        out.u32(self.pack.get()).u32(self.frame.get()).u32(self.frame_bytes).u32(self.start);
+    }
+
+    /// Reads the 16 bytes; their sense is checked where they are followed.
+    pub fn decode(from: &mut Decoder<'_>) -> Result<Self> {
+        Ok(Self {
+            pack: PackNumber::new(from.u32()?),
+            frame: PackOffset::new(from.u32()?),
+            frame_bytes: from.u32()?,
+            start: from.u32()?,
+        })
+    }
+}
+
+/// A chunk list under its root. At depth 0 it is a single chunk, and the hash its `ChunkId`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListRef {
+    /// Levels of pages.
+    pub depth: u8,
+    /// The top page's hash, or the chunk's id.
+    pub hash: PageHash,
+    /// Where that page or chunk is.
+    pub place: Place,
+}
+
+impl ListRef {
+    fn encode(&self, out: &mut Encoder) {
+        out.u8(self.depth).put(self.hash.as_bytes());
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self> {
+        let depth = from.u8()?;
+        // 1024-way pages: eight levels cover more than any offset can name.
+        if depth > 8 {
+            return Err(from.error(format_args!("a list of {depth} levels")));
+        }
+        Ok(Self { depth, hash: PageHash::from_bytes(from.array()?), place: Place::default() })
+    }
+}
+
+/// A byte sequence kept as an object of its own: a recipe, an outboard, a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectRef {
+    /// Length in bytes.
+    pub size: u64,
+    /// Its chunks.
+    pub list: ListRef,
+}
+
+/// A directory: its entries' pages under their root, and what is counted below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeRef {
+    /// Levels of interior pages above the leaf pages.
+    pub depth: u8,
+    /// The top page's hash; zeros where the directory is empty.
+    pub hash: PageHash,
+    /// Entries directly in it.
+    pub entries: u64,
+    /// Inodes below it and itself.
+    pub inodes: u64,
+    /// Directories directly in it.
+    pub subdirectories: u64,
+    /// Where the top page is.
+    pub place: Place,
+}
+
+impl TreeRef {
+    /// The empty directory.
+    pub const EMPTY: Self = Self {
+        depth: 0,
+        hash: PageHash::from_bytes([0; 32]),
+        entries: 0,
+        inodes: 1,
+        subdirectories: 0,
+        place: Place { pack: PackNumber::new(0), frame: PackOffset::new(0), frame_bytes: 0, start: 0 },
+    };
+
+    /// Appends the canonical part.
+    pub fn encode(&self, out: &mut Encoder) {
+        out.u8(self.depth).put(self.hash.as_bytes());
+        out.u64(self.entries).u64(self.inodes).u64(self.subdirectories);
+    }
+
+    /// Reads the canonical part; the place follows elsewhere.
+    pub fn decode(from: &mut Decoder<'_>) -> Result<Self> {
+        let tree = Self {
+            depth: from.u8()?,
+            hash: PageHash::from_bytes(from.array()?),
+            entries: from.u64()?,
+            inodes: from.u64()?,
+            subdirectories: from.u64()?,
+            place: Place::default(),
+        };
+        // Inode numbers are sums of these; 2^48 of them is beyond any disk and far from overflow.
+        let sane = tree.depth <= 8
+            && tree.inodes < 1 << 48
+            && tree.entries < tree.inodes
+            && tree.subdirectories <= tree.entries
+            && (tree.entries > 0) == (tree.hash != Self::EMPTY.hash);
+        if sane { Ok(tree) } else { Err(from.error("a directory's counts contradict each other")) }
+    }
+}
+
+/// What a leaf's bytes are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing is carried (kind `absent` only).
+    Nothing,
+    /// The bytes themselves, at most [`INLINE_MAX`].
+    Inline(Vec<u8>),
+    /// A chunk list.
+    List(ListRef),
+    /// A layer to be made again from a recipe; checked against the outboard. Not read by this version.
+    Recipe {
+        /// The recipe.
+        object: ObjectRef,
+        /// The BLAKE3 outboard of the original bytes.
+        outboard: ObjectRef,
+    },
+    /// A file-system image whose blocks map to chunks. Not read by this version.
+    Map(ObjectRef),
+    /// A directory.
+    Tree(TreeRef),
+}
+
+impl Content {
+    /// The tag's name, as messages and FORMAT.md spell it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Inline(_) => "inline",
+            Self::List(_) => "list",
+            Self::Recipe { .. } => "recipe",
+            Self::Map(_) => "map",
+            Self::Tree(_) => "tree",
+        }
+    }
+
+    /// Appends the canonical part.
+    pub fn encode(&self, out: &mut Encoder) {
+        match self {
+            Self::Nothing => {
+                out.u8(0);
+            }
+            Self::Inline(bytes) => {
+                out.u8(1).bytes16(bytes);
+            }
+            Self::List(list) => {
+                out.u8(2);
+                list.encode(out);
+            }
+            Self::Recipe { object, outboard } => {
+                out.u8(3);
+                for part in [object, outboard] {
+                    out.u64(part.size);
+                    part.list.encode(out);
+                }
+            }
+            Self::Map(object) => {
+                out.u8(4).u64(object.size);
+                object.list.encode(out);
+            }
+            Self::Tree(tree) => {
+                out.u8(5);
+                tree.encode(out);
+            }
+        }
+    }
+
+    /// Appends the places, in the order of the canonical part.
+    pub fn encode_places(&self, out: &mut Encoder) {
+        match self {
+            Self::Nothing | Self::Inline(_) => {}
+            Self::List(list) => list.place.encode(out),
+            Self::Recipe { object, outboard } => {
+                object.list.place.encode(out);
+                outboard.list.place.encode(out);
+            }
+            Self::Map(object) => object.list.place.encode(out),
+            Self::Tree(tree) => tree.place.encode(out),
+        }
+    }
+
+    /// Reads the canonical part.
+    pub fn decode(from: &mut Decoder<'_>) -> Result<Self> {
+        let object = |from: &mut Decoder<'_>| Ok::<_, crate::Error>(ObjectRef { size: from.u64()?, list: ListRef::decode(from)? });
+        Ok(match from.u8()? {
+            0 => Self::Nothing,
+            1 => Self::Inline(from.bytes16(INLINE_MAX as usize)?.to_vec()),
+            2 => Self::List(ListRef::decode(from)?),
+            3 => Self::Recipe { object: object(from)?, outboard: object(from)? },
+            4 => Self::Map(object(from)?),
+            5 => Self::Tree(TreeRef::decode(from)?),
+            tag => return Err(from.error(format_args!("content of unknown tag {tag}"))),
+        })
+    }
+
+    /// Reads the places that follow the canonical part.
+    pub fn decode_places(&mut self, from: &mut Decoder<'_>) -> Result<()> {
+        match self {
+            Self::Nothing | Self::Inline(_) => {}
+            Self::List(list) => list.place = Place::decode(from)?,
+            Self::Recipe { object, outboard } => {
+                object.list.place = Place::decode(from)?;
+                outboard.list.place = Place::decode(from)?;
+            }
+            Self::Map(object) => object.list.place = Place::decode(from)?,
+            Self::Tree(tree) => tree.place = Place::decode(from)?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! Frames being filled: small things of many blobs share one, a large blob has its own.
+
+use super::pipeline::{Belt, Pipeline};
+use super::ticket::{Pending, Ticket};
+use crate::error::Result;
+use crate::format::frame::{FrameChunk, FrameKind};
+use crate::format::{FRAME_CHUNKS_MAX, FRAME_PLAIN_MAX};
+use crate::ids::ChunkId;
+use crate::pack::PlainFrame;
+use crate::units::{index, len32};
+use std::sync::Arc;
+
+/// Plaintext at which a frame is handed in. Larger frames compress better, smaller ones cost less to
+/// read a little from.
+pub(super) const FRAME_TARGET: usize = 512 * 1024;
+
+/// A frame being filled.
+#[derive(Debug)]
+pub(super) struct FrameBuilder {
+    kind: FrameKind,
+    plain: Vec<u8>,
+    chunks: Vec<FrameChunk>,
+    ticket: Arc<Ticket>,
+}
+
+impl FrameBuilder {
+    pub(super) fn new(kind: FrameKind) -> Self {
+        Self { kind, plain: Vec::new(), chunks: Vec::new(), ticket: Ticket::new() }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.plain.len()
+    }
+
+    /// A chunk that this frame holds already.
+    pub(super) fn find(&self, id: &ChunkId) -> Option<Pending> {
+        let mut start = 0;
+        for chunk in &self.chunks {
+            if chunk.id == *id {
+                return Some(Pending::Ticket(Arc::clone(&self.ticket), start));
+            }
+            start += chunk.len;
+        }
+        None
+    }
+
+    /// Adds a chunk, handing the frame in first where it would grow too large.
+    pub(super) fn add(&mut self, id: ChunkId, bytes: &[u8], belt: &Belt, pipeline: &Pipeline) -> Result<Pending> {
+        let full = self.plain.len() + bytes.len() > index(FRAME_PLAIN_MAX)
+            || self.plain.len() >= FRAME_TARGET
+            || len32(self.chunks.len()) >= FRAME_CHUNKS_MAX;
+        if full {
+            self.submit(belt, pipeline)?;
+        }
+        if self.plain.capacity() == 0 && self.kind == FrameKind::Plaintext {
+            // One allocation a frame: the last chunk may reach past the target.
+            self.plain.reserve_exact(FRAME_TARGET + index(crate::format::CHUNK_MAX));
+        }
+        let start = len32(self.plain.len());
+        self.plain.extend_from_slice(bytes);
+        self.chunks.push(FrameChunk { id, len: len32(bytes.len()) });
+        Ok(Pending::Ticket(Arc::clone(&self.ticket), start))
+    }
+
+    /// Hands the frame in and begins a new one. Its chunks can be found by others from now on.
+    pub(super) fn submit(&mut self, belt: &Belt, pipeline: &Pipeline) -> Result<()> {
+        if self.chunks.is_empty() {
+            return Ok(());
+        }
+        let full = std::mem::replace(self, Self::new(self.kind));
+        if full.kind == FrameKind::Plaintext {
+            full.publish(belt);
+        }
+        let frame = PlainFrame { kind: full.kind, plain: full.plain, chunks: full.chunks };
+        pipeline.submit(frame, full.ticket)
+    }
+
+    fn publish(&self, belt: &Belt) {
+        let mut open = belt.open.lock();
+        let mut start = 0;
+        for chunk in &self.chunks {
+            open.insert(chunk.id, (Pending::Ticket(Arc::clone(&self.ticket), start), chunk.len));
+            start += chunk.len;
+        }
+    }
+
+    /// Moves all chunks into another frame; who holds places in this one is led there.
+    pub(super) fn move_into(&mut self, other: &mut Self, belt: &Belt, pipeline: &Pipeline) -> Result<()> {
+        if self.chunks.is_empty() {
+            return Ok(());
+        }
+        let fits = other.plain.len() + self.plain.len() <= index(FRAME_PLAIN_MAX)
+            && other.chunks.len() + self.chunks.len() <= index(FRAME_CHUNKS_MAX);
+        if !fits || other.plain.len() >= FRAME_TARGET {
+            other.submit(belt, pipeline)?;
+        }
+        let moved = std::mem::replace(self, Self::new(self.kind));
+        moved.ticket.forward(&other.ticket, len32(other.plain.len()));
+        other.plain.extend_from_slice(&moved.plain);
+        other.chunks.extend_from_slice(&moved.chunks);
+        Ok(())
+    }
+}

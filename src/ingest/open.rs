@@ -1,0 +1,225 @@
+//! The beginning of a run: lock, current generation, an index that can be trusted, left-overs adopted.
+
+use super::pipeline::{Belt, Pipeline, Shown};
+use super::{Ingest, Inner, Shared};
+use crate::blob::Uncached;
+use crate::catalogue::CatalogueReader;
+use crate::error::{Error, Result};
+use crate::format::catalogue::Leaf;
+use crate::format::codec::Decoder;
+use crate::format::content::Place;
+use crate::format::frame::FrameKind;
+use crate::format::pack::{ChunkRecord, FrameRecord, SetRecord};
+use crate::format::root::State;
+use crate::generation;
+use crate::ids::{MediumId, PageHash};
+use crate::index::Index;
+use crate::medium::{Medium, MediumFile};
+use crate::monitor::Monitor;
+use crate::pack::{self, LeftOver, PackTables, PackWriter};
+use crate::units::PackNumber;
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// How to begin a run.
+#[derive(Debug, Clone)]
+pub struct IngestOptions {
+    /// The host's state folder, for the index.
+    pub state: PathBuf,
+    /// Set by whoever wants the run to stop.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+/// What was found of an interrupted run.
+#[derive(Debug, Default)]
+struct Adopted {
+    whole: Vec<SetRecord>,
+    resumed: Option<PackWriter>,
+    /// Frames of records, to be read once the index knows all chunks.
+    records: Vec<Place>,
+    /// Chunks of the resumed pack, which no index knows yet.
+    open: Vec<(PackNumber, FrameRecord, Vec<ChunkRecord>)>,
+}
+
+impl Ingest {
+    /// Begins a run: refused where another process writes the medium, or where it is sealed.
+    pub fn open(medium: Arc<dyn Medium>, options: &IngestOptions, monitor: Arc<dyn Monitor>) -> Result<Self> {
+        let lock = medium.lock()?;
+        let current = generation::current(medium.as_ref(), None)?;
+        for warning in &current.warnings {
+            monitor.warn(warning);
+        }
+        if current.root.state == State::Sealed {
+            return Err(Error::refused(format!("{}: generation {} is sealed; nothing can be added to it", medium.name(), current.root.generation)));
+        }
+        let medium_id = current.root.medium;
+        let mut packs = generation::pack_set(medium.as_ref(), &current.root)?;
+        let index = Arc::new(Index::open(&options.state, &medium_id)?);
+        if !index.mirrors(&current.root_hash)? {
+            rebuild(medium.as_ref(), &medium_id, &index, &packs, &current.root_hash, monitor.as_ref())?;
+        }
+        let catalogue = CatalogueReader::open(Arc::clone(&medium), &current.root)?;
+        let adopted = adopt(medium.as_ref(), &medium_id, &index, &packs, monitor.as_ref())?;
+        packs.extend(adopted.whole.iter().copied());
+        packs.sort_by_key(|p| p.number);
+        let highest = medium.packs()?.last().copied().into_iter().chain(packs.last().map(|p| p.number)).max().unwrap_or_default();
+        let next = highest.get().checked_add(1).map(PackNumber::new).ok_or_else(|| Error::refused("no pack number is left"))?;
+        let belt = Arc::new(Belt::new(Arc::clone(&medium), medium_id, Arc::clone(&index), Arc::clone(&monitor)));
+        seed_open_chunks(&belt, &adopted.open);
+        let pipeline = Pipeline::start(&belt, adopted.resumed, next)?;
+        let inner = Inner {
+            belt,
+            monitor: Arc::new(Shown(monitor)),
+            pipeline: RwLock::new(Some(pipeline)),
+            shared: Mutex::new(Shared::new()),
+            current,
+            catalogue,
+            source: Arc::new(Uncached::new(Arc::clone(&medium))),
+            edits: Mutex::new(BTreeMap::new()),
+            packs,
+            first_pack: next,
+            interrupted: Arc::clone(&options.interrupted),
+        };
+        for place in &adopted.records {
+            inner.adopt_records(place)?;
+        }
+        Ok(Self { inner: Arc::new(inner), _lock: lock })
+    }
+}
+
+/// The chunks of a pack that goes on being written can be found like any that is on its way.
+fn seed_open_chunks(belt: &Belt, open: &[(PackNumber, FrameRecord, Vec<ChunkRecord>)]) {
+    let mut map = belt.open.lock();
+    for (pack, frame, chunks) in open {
+        for chunk in chunks {
+            let place = Place { pack: *pack, frame: frame.offset, frame_bytes: frame.frame_bytes, start: chunk.start };
+            map.insert(chunk.id, (super::Pending::Known(place), chunk.len));
+        }
+    }
+}
+
+impl Inner {
+    /// Takes over the records of one frame, each only if all that it refers to is there.
+    fn adopt_records(&self, place: &Place) -> Result<()> {
+        let frame = pack::load(self.belt.medium.as_ref(), place)?;
+        for (_, _, bytes) in frame.chunks() {
+            let Ok(leaf) = Leaf::decode(&mut Decoder::new(&bytes, "a record")) else { continue };
+            if self.record_holds(&leaf) {
+                self.belt.index.put_record(&leaf.sha256, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks at every pack that no generation lists.
+fn adopt(medium: &dyn Medium, medium_id: &MediumId, index: &Index, listed: &[SetRecord], monitor: &dyn Monitor) -> Result<Adopted> {
+    let mut adopted = Adopted::default();
+    // A pack of any older generation is listed by it, though perhaps no longer by the newest.
+    let mut known: Vec<PackNumber> = listed.iter().map(|p| p.number).collect();
+    for generation in medium.generations()? {
+        if let Ok((root, _)) = generation::read_root(medium, generation)
+            && root.medium == *medium_id
+            && let Ok(set) = generation::pack_set(medium, &root)
+        {
+            known.extend(set.iter().map(|p| p.number));
+        }
+    }
+    let left: Vec<PackNumber> = medium.packs()?.into_iter().filter(|n| !known.contains(n)).collect();
+    let last = left.last().copied();
+    for number in left {
+        // An interrupted run is taken up again: whatever it changed in the index must not be trusted alone.
+        index.unsettle()?;
+        match pack::examine(medium, medium_id, number)? {
+            LeftOver::Whole { record, frames, chunks } => {
+                monitor.warn(&format!("{}: left by an interrupted run, taken over whole", medium.place(MediumFile::Pack(number))));
+                index.put_pack(number, &frames, &chunks)?;
+                adopted.records.extend(record_frames(number, &frames));
+                adopted.whole.push(record);
+            }
+            LeftOver::Partial { frames, chunks } => {
+                monitor.warn(&format!("{}: left unfinished by an interrupted run, {} whole frames taken over", medium.place(MediumFile::Pack(number)), frames.len()));
+                let writer = PackWriter::resume(medium, *medium_id, number, frames.clone(), chunks.clone())?;
+                adopted.records.extend(record_frames(number, &frames));
+                if Some(number) == last {
+                    adopted.open = by_frame(number, &frames, &chunks);
+                    adopted.resumed = Some(writer);
+                } else if frames.is_empty() {
+                    medium.remove(MediumFile::Pack(number))?;
+                } else {
+                    adopted.whole.push(writer.finish()?.record);
+                    index.put_pack(number, &frames, &chunks)?;
+                }
+            }
+        }
+    }
+    Ok(adopted)
+}
+
+fn record_frames(number: PackNumber, frames: &[FrameRecord]) -> Vec<Place> {
+    let records = frames.iter().filter(|f| f.kind == FrameKind::Records);
+    records.map(|f| Place { pack: number, frame: f.offset, frame_bytes: f.frame_bytes, start: 0 }).collect()
+}
+
+fn by_frame(number: PackNumber, frames: &[FrameRecord], chunks: &[ChunkRecord]) -> Vec<(PackNumber, FrameRecord, Vec<ChunkRecord>)> {
+    let mut rest = chunks;
+    let mut out = Vec::new();
+    for frame in frames {
+        let (mine, others) = rest.split_at(usize::from(frame.chunks).min(rest.len()));
+        rest = others;
+        if frame.kind == FrameKind::Plaintext {
+            out.push((number, frame.clone(), mine.to_vec()));
+        }
+    }
+    out
+}
+
+/// Rebuilds the host's index of a medium from its packs; how many packs and chunks it now mirrors.
+pub fn reindex(medium: &Arc<dyn Medium>, options: &IngestOptions, monitor: &dyn Monitor) -> Result<(usize, u64)> {
+    let _lock = medium.lock()?;
+    let current = generation::current(medium.as_ref(), None)?;
+    let packs = generation::pack_set(medium.as_ref(), &current.root)?;
+    let index = Index::open(&options.state, &current.root.medium)?;
+    let chunks = rebuild(medium.as_ref(), &current.root.medium, &index, &packs, &current.root_hash, monitor)?;
+    Ok((packs.len(), chunks))
+}
+
+/// Enters the tables of all listed packs. A pack whose tables are damaged is scanned frame by frame:
+/// what holds of it is entered, and the damage is reported.
+fn rebuild(
+    medium: &dyn Medium,
+    medium_id: &MediumId,
+    index: &Index,
+    packs: &[SetRecord],
+    root: &PageHash,
+    monitor: &dyn Monitor,
+) -> Result<u64> {
+    if !packs.is_empty() {
+        monitor.step(&format!("building the index from {} packs", packs.len()));
+    }
+    index.clear()?;
+    let mut total = 0;
+    for pack in packs {
+        let (mut frames, mut chunks) = (Vec::new(), Vec::new());
+        let read = PackTables::open(medium, medium_id, pack).and_then(|tables| {
+            tables.frames(|_, record| Ok(frames.push(record)))?;
+            tables.chunks(|record| Ok(chunks.push(record)))
+        });
+        if let Err(e) = read {
+            monitor.warn(&format!("{e}; its frames are looked at one by one"));
+            if medium.len(MediumFile::Pack(pack.number))?.is_none() {
+                continue;
+            }
+            match pack::examine(medium, medium_id, pack.number)? {
+                LeftOver::Whole { frames: f, chunks: c, .. } | LeftOver::Partial { frames: f, chunks: c } => (frames, chunks) = (f, c),
+            }
+        }
+        index.put_pack(pack.number, &frames, &chunks)?;
+        total += crate::units::len64(chunks.len());
+    }
+    index.settle(root)?;
+    Ok(total)
+}

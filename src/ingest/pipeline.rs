@@ -1,0 +1,254 @@
+//! From plain frames to packs: encoders on every core, then one writer; bounded channels between.
+//!
+//! The first failure stops all of it: later frames are drained, so that nobody waits for ever.
+
+use super::ticket::{Pending, Ticket};
+use crate::error::{Error, Result};
+use crate::format::content::Place;
+use crate::format::pack::SetRecord;
+use crate::ids::{ChunkId, MediumId};
+use crate::index::Index;
+use crate::medium::{Medium, MediumFile};
+use crate::monitor::Monitor;
+use crate::pack::{EncodedFrame, Encoder, PackWriter, PlainFrame};
+use crate::units::PackNumber;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+/// Chunks in frames that were handed in, but not yet in a pack that is whole and durable.
+pub(super) type OpenChunks = Mutex<HashMap<ChunkId, (Pending, u32)>>;
+
+/// What both ends of the pipeline share.
+#[derive(Debug)]
+pub(super) struct Belt {
+    pub(super) medium: Arc<dyn Medium>,
+    pub(super) medium_id: MediumId,
+    pub(super) index: Arc<Index>,
+    pub(super) open: OpenChunks,
+    pub(super) monitor: Arc<dyn MonitorDebug>,
+    failure: OnceLock<Arc<Error>>,
+}
+
+/// A monitor that can stand in a `Debug` structure.
+pub(super) trait MonitorDebug: Monitor + std::fmt::Debug {}
+
+/// Wraps a monitor that has no `Debug` of its own.
+pub(super) struct Shown(pub(super) Arc<dyn Monitor>);
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Monitor")
+    }
+}
+
+impl Monitor for Shown {
+    fn expect(&self, bytes: u64) {
+        self.0.expect(bytes);
+    }
+    fn advance(&self, bytes: u64) {
+        self.0.advance(bytes);
+    }
+    fn deduplicated(&self, bytes: u64) {
+        self.0.deduplicated(bytes);
+    }
+    fn stored(&self, bytes: u64) {
+        self.0.stored(bytes);
+    }
+    fn step(&self, text: &str) {
+        self.0.step(text);
+    }
+    fn warn(&self, text: &str) {
+        self.0.warn(text);
+    }
+}
+
+impl MonitorDebug for Shown {}
+
+impl Belt {
+    pub(super) fn new(medium: Arc<dyn Medium>, medium_id: MediumId, index: Arc<Index>, monitor: Arc<dyn Monitor>) -> Self {
+        Self { medium, medium_id, index, open: Mutex::default(), monitor: Arc::new(Shown(monitor)), failure: OnceLock::new() }
+    }
+
+    /// Fails where the pipeline has.
+    pub(super) fn check(&self) -> Result<()> {
+        self.failure.get().map_or(Ok(()), |e| Err(Error::Shared(Arc::clone(e))))
+    }
+
+    /// Waits for a place; says why where the pipeline failed.
+    pub(super) fn wait(&self, pending: &Pending) -> Result<Place> {
+        pending.wait().map_err(|e| self.check().err().unwrap_or(e))
+    }
+
+    fn fail(&self, error: Error) {
+        let _first_one_stays = self.failure.set(Arc::new(error));
+    }
+}
+
+struct Job<F> {
+    frame: F,
+    ticket: Arc<Ticket>,
+}
+
+/// The running threads.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    belt: Arc<Belt>,
+    frames: Option<Sender<Job<PlainFrame>>>,
+    encoders: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<Result<Vec<SetRecord>>>>,
+}
+
+impl std::fmt::Debug for Job<PlainFrame> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Job")
+    }
+}
+
+impl Pipeline {
+    /// Starts one encoder a core and the writer, which goes on with `resumed` or begins pack `next`.
+    pub(super) fn start(belt: &Arc<Belt>, resumed: Option<PackWriter>, next: PackNumber) -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let (frames, to_encode) = bounded::<Job<PlainFrame>>(cores);
+        let (encoded, to_write) = bounded::<Job<EncodedFrame>>(cores);
+        let spawned = |e| Error::io("a thread", e);
+        let mut encoders = Vec::new();
+        for n in 0..cores {
+            let (belt, from, to, encoder) = (Arc::clone(belt), to_encode.clone(), encoded.clone(), Encoder::new()?);
+            let thread = std::thread::Builder::new().name(format!("encode-{n}"));
+            encoders.push(thread.spawn(move || encode(&belt, encoder, &from, &to)).map_err(spawned)?);
+        }
+        let writer = Writer { belt: Arc::clone(belt), pack: resumed, next, done: Vec::new() };
+        let thread = std::thread::Builder::new().name("write".to_owned());
+        let writer = thread.spawn(move || writer.run(&to_write)).map_err(spawned)?;
+        Ok(Self { belt: Arc::clone(belt), frames: Some(frames), encoders, writer: Some(writer) })
+    }
+
+    /// Hands a frame in; waits where the pipeline is full.
+    pub(super) fn submit(&self, frame: PlainFrame, ticket: Arc<Ticket>) -> Result<()> {
+        let waiting = Arc::clone(&ticket);
+        let sent = self.frames.as_ref().is_some_and(|to| to.send(Job { frame, ticket }).is_ok());
+        if !sent {
+            waiting.fail();
+        }
+        self.belt.check()
+    }
+
+    /// Lets all frames through, finishes the last pack, and gives the packs written.
+    pub(super) fn finish(mut self) -> Result<Vec<SetRecord>> {
+        let packs = self.join()?;
+        self.belt.check()?;
+        Ok(packs)
+    }
+
+    fn join(&mut self) -> Result<Vec<SetRecord>> {
+        self.frames = None;
+        let died = || Error::refused("a thread of the writing pipeline died");
+        for thread in self.encoders.drain(..) {
+            thread.join().map_err(|_| died())?;
+        }
+        self.writer.take().map_or_else(|| Ok(Vec::new()), |writer| writer.join().map_err(|_| died())?)
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        if self.writer.is_some() {
+            // An abandoned run: what is in flight is of no use to anybody.
+            self.belt.fail(Error::Interrupted);
+            let _abandoned = self.join();
+        }
+    }
+}
+
+fn encode(belt: &Belt, mut encoder: Encoder, from: &Receiver<Job<PlainFrame>>, to: &Sender<Job<EncodedFrame>>) {
+    for Job { frame, ticket } in from {
+        if belt.check().is_err() {
+            ticket.fail();
+            continue;
+        }
+        match encoder.encode(frame) {
+            Ok(frame) => {
+                let waiting = Arc::clone(&ticket);
+                if to.send(Job { frame, ticket }).is_err() {
+                    waiting.fail();
+                }
+            }
+            Err(e) => {
+                belt.fail(e);
+                ticket.fail();
+            }
+        }
+    }
+}
+
+struct Writer {
+    belt: Arc<Belt>,
+    pack: Option<PackWriter>,
+    next: PackNumber,
+    done: Vec<SetRecord>,
+}
+
+impl Writer {
+    fn run(mut self, from: &Receiver<Job<EncodedFrame>>) -> Result<Vec<SetRecord>> {
+        for Job { frame, ticket } in from {
+            if self.belt.check().is_err() {
+                ticket.fail();
+                continue;
+            }
+            match self.append(&frame) {
+                Ok(place) => ticket.place(place),
+                Err(e) => {
+                    self.belt.fail(e);
+                    ticket.fail();
+                }
+            }
+        }
+        if self.belt.check().is_ok() {
+            self.finish_pack()?;
+        }
+        Ok(self.done)
+    }
+
+    fn append(&mut self, frame: &EncodedFrame) -> Result<Place> {
+        if self.pack.as_ref().is_some_and(|pack| !pack.has_room_for(frame)) {
+            self.finish_pack()?;
+        }
+        let pack = match &mut self.pack {
+            Some(pack) => pack,
+            none => {
+                let number = self.next;
+                let after = number.get().checked_add(1).ok_or_else(|| Error::refused("no pack number is left"))?;
+                let created = PackWriter::create(self.belt.medium.as_ref(), self.belt.medium_id, number)?;
+                self.next = PackNumber::new(after);
+                none.insert(created)
+            }
+        };
+        let at = pack.append(frame)?;
+        let frame_bytes = frame.header.frame_bytes();
+        self.belt.monitor.stored(u64::from(frame_bytes));
+        Ok(Place { pack: pack.number(), frame: at, frame_bytes, start: 0 })
+    }
+
+    /// Makes the pack whole and durable; only then can later runs, and other packs, lean on it.
+    fn finish_pack(&mut self) -> Result<()> {
+        let Some(pack) = self.pack.take() else { return Ok(()) };
+        let number = pack.number();
+        if pack.is_empty() {
+            return self.belt.medium.remove(MediumFile::Pack(number));
+        }
+        let written = pack.finish()?;
+        self.belt.index.unsettle()?;
+        self.belt.index.put_pack(number, &written.frames, &written.chunks)?;
+        // The index knows them first, so that no look-up misses them in between.
+        let mut open = self.belt.open.lock();
+        for chunk in &written.chunks {
+            open.remove(&chunk.id);
+        }
+        drop(open);
+        self.done.push(written.record);
+        Ok(())
+    }
+}

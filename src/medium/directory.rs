@@ -1,0 +1,260 @@
+//! A medium in a directory of the host's file system.
+
+use super::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber};
+use crate::error::{Error, Result};
+use crate::units::{Generation, PackNumber, len64};
+use parking_lot::Mutex;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{IoSlice, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Most files of the medium held open for reading.
+const OPEN_FILES: usize = 64;
+
+/// A directory that holds one disk.
+#[derive(Debug)]
+pub struct DirectoryMedium {
+    path: PathBuf,
+    /// Files open for reading, most recently used last. Few enough that a scan beats a map.
+    open: Mutex<Vec<(MediumFile, Arc<File>)>>,
+}
+
+impl DirectoryMedium {
+    /// The medium at `path`, which must be a directory. Nothing is read yet.
+    pub fn open(path: &Path) -> Result<Self> {
+        let place = path.display().to_string();
+        let found = std::fs::metadata(path).map_err(|e| Error::io(&place, e))?;
+        if !found.is_dir() {
+            return Err(Error::refused(format!("{place}: not a directory, so not a medium")));
+        }
+        Ok(Self { path: path.to_owned(), open: Mutex::new(Vec::new()) })
+    }
+
+    /// The medium at `path`, making the directory where it is not there.
+    pub fn create(path: &Path) -> Result<Self> {
+        std::fs::create_dir_all(path).map_err(|e| Error::io(path.display().to_string(), e))?;
+        Self::open(path)
+    }
+
+    fn path_of(&self, file: MediumFile) -> PathBuf {
+        self.path.join(file.to_string())
+    }
+
+    fn err(&self, file: MediumFile) -> impl Fn(std::io::Error) -> Error {
+        let place = self.place(file);
+        move |e| Error::io(place.clone(), e)
+    }
+
+    fn reading(&self, file: MediumFile) -> Result<Arc<File>> {
+        let mut open = self.open.lock();
+        if let Some(at) = open.iter().position(|(name, _)| *name == file) {
+            let found = open.remove(at);
+            open.push(found.clone());
+            return Ok(found.1);
+        }
+        drop(open);
+        // A medium holds no links: one that was put there must not lead the reader elsewhere.
+        let handle = OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits() | nix::fcntl::OFlag::O_NONBLOCK.bits())
+            .open(self.path_of(file))
+            .map_err(self.err(file))?;
+        if !handle.metadata().map_err(self.err(file))?.is_file() {
+            return Err(Error::malformed(self.place(file), "not a regular file"));
+        }
+        let handle = Arc::new(handle);
+        let mut open = self.open.lock();
+        if open.len() >= OPEN_FILES {
+            open.remove(0);
+        }
+        open.push((file, Arc::clone(&handle)));
+        Ok(handle)
+    }
+
+    fn numbers(&self, folder: &str, parse: impl Fn(&str) -> Option<u32>) -> Result<Vec<u32>> {
+        let path = self.path.join(folder);
+        let place = path.display().to_string();
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&path).map_err(|e| Error::io(&place, e))? {
+            let entry = entry.map_err(|e| Error::io(&place, e))?;
+            numbers.extend(entry.file_name().to_str().and_then(&parse));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<()> {
+        let place = folder.display().to_string();
+        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io(place, e))
+    }
+}
+
+/// `000001` and above, written as we write it; anything else in the folder is not ours.
+fn number(text: &str) -> Option<u32> {
+    let n = text.parse::<u32>().ok().filter(|n| *n > 0)?;
+    (format!("{n:06}") == text).then_some(n)
+}
+
+impl Medium for DirectoryMedium {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn len(&self, file: MediumFile) -> Result<Option<u64>> {
+        match std::fs::symlink_metadata(self.path_of(file)) {
+            Ok(found) if found.is_file() => Ok(Some(found.len())),
+            Ok(_) => Err(Error::malformed(self.place(file), "not a regular file")),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.err(file)(e)),
+        }
+    }
+
+    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let handle = self.reading(file)?;
+        let mut bytes = vec![0; len];
+        handle.read_exact_at(&mut bytes, offset).map_err(|e| {
+            if e.kind() == std::io::ErrorKind::UnexpectedEof {
+                Error::malformed(self.place(file), format!("cut short: {len} bytes expected at {offset}"))
+            } else {
+                self.err(file)(e)
+            }
+        })?;
+        Ok(bytes)
+    }
+
+    fn packs(&self) -> Result<Vec<PackNumber>> {
+        let numbers = self.numbers("packs", |name| number(name.strip_suffix(".pack")?))?;
+        Ok(numbers.into_iter().map(PackNumber::new).collect())
+    }
+
+    fn generations(&self) -> Result<Vec<Generation>> {
+        Ok(self.numbers("generations", number)?.into_iter().map(Generation::new).collect())
+    }
+
+    fn prepare(&self) -> Result<()> {
+        let place = self.name();
+        let mut entries = std::fs::read_dir(&self.path).map_err(|e| Error::io(&place, e))?;
+        // A fresh file system may hold lost+found or a volume label's folder; a disk's files it may not.
+        let ours = ["superblock.0", "superblock.1", "packs", "generations", "HOLDALL.txt"];
+        let taken = entries.find_map(|e| e.ok().and_then(|e| e.file_name().into_string().ok()).filter(|n| ours.contains(&n.as_str())));
+        if let Some(taken) = taken {
+            return Err(Error::refused(format!("{place}: there is a {taken} already; a new disk wants a place of its own")));
+        }
+        for folder in ["packs", "generations"] {
+            std::fs::create_dir(self.path.join(folder)).map_err(|e| Error::io(format!("{place}/{folder}"), e))?;
+        }
+        Ok(())
+    }
+
+    fn create(&self, file: MediumFile) -> Result<Box<dyn MediumWriter>> {
+        let path = self.path_of(file);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|e| Error::io(parent.display().to_string(), e))?;
+        }
+        let handle = OpenOptions::new().write(true).create_new(true).open(&path).map_err(self.err(file))?;
+        Ok(Box::new(DirectoryWriter { handle, place: self.place(file), written: 0, flushed: 0 }))
+    }
+
+    fn resume(&self, file: MediumFile, len: u64) -> Result<Box<dyn MediumWriter>> {
+        self.open.lock().retain(|(name, _)| *name != file);
+        let handle = OpenOptions::new()
+            .append(true)
+            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
+            .open(self.path_of(file))
+            .map_err(self.err(file))?;
+        handle.set_len(len).map_err(self.err(file))?;
+        Ok(Box::new(DirectoryWriter { handle, place: self.place(file), written: len, flushed: len }))
+    }
+
+    fn write_slot(&self, slot: SlotNumber, bytes: &[u8]) -> Result<()> {
+        let file = MediumFile::Slot(slot);
+        let handle = OpenOptions::new()
+            .write(true)
+            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
+            .open(self.path_of(file))
+            .map_err(self.err(file))?;
+        handle.write_all_at(bytes, 0).and_then(|()| handle.sync_all()).map_err(self.err(file))
+    }
+
+    fn sync_folders(&self) -> Result<()> {
+        if let Some(generation) = self.generations()?.last() {
+            self.sync_folder(&self.path.join(format!("generations/{generation:06}")))?;
+        }
+        self.sync_folder(&self.path.join("packs"))?;
+        self.sync_folder(&self.path.join("generations"))?;
+        self.sync_folder(&self.path)
+    }
+
+    fn remove(&self, file: MediumFile) -> Result<()> {
+        self.open.lock().retain(|(name, _)| *name != file);
+        #[expect(clippy::disallowed_methods, reason = "the medium is where files are removed")]
+        std::fs::remove_file(self.path_of(file)).map_err(self.err(file))
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>> {
+        let place = self.name();
+        let found = nix::sys::statvfs::statvfs(&self.path).map_err(|e| Error::io(place, e.into()))?;
+        Ok(Some(found.blocks_available().saturating_mul(found.fragment_size())))
+    }
+
+    fn lock(&self) -> Result<Box<dyn MediumLock>> {
+        let place = self.name();
+        let handle = File::open(&self.path).map_err(|e| Error::io(&place, e))?;
+        match handle.try_lock() {
+            Ok(()) => Ok(Box::new(DirectoryLock { _handle: handle })),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked { place }),
+            Err(TryLockError::Error(e)) => Err(Error::io(place, e)),
+        }
+    }
+}
+
+/// An advisory lock on the medium's directory: gone with the process, so nothing stale can be left.
+#[derive(Debug)]
+struct DirectoryLock {
+    _handle: File,
+}
+
+impl MediumLock for DirectoryLock {}
+
+#[derive(Debug)]
+struct DirectoryWriter {
+    handle: File,
+    place: String,
+    written: u64,
+    flushed: u64,
+}
+
+impl MediumWriter for DirectoryWriter {
+    fn append(&mut self, parts: &[&[u8]]) -> Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|p| IoSlice::new(p)).collect();
+        let mut rest = slices.as_mut_slice();
+        while rest.iter().any(|s| !s.is_empty()) {
+            let n = match self.handle.write_vectored(rest) {
+                Ok(0) => return Err(Error::Full { place: self.place.clone() }),
+                Ok(n) => n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Error::io(&self.place, e)),
+            };
+            self.written += len64(n);
+            IoSlice::advance_slices(&mut rest, n);
+        }
+        Ok(())
+    }
+
+    fn flush_behind(&mut self) {
+        use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+        // On Linux this starts write-back of the range without waiting; the pages that are clean by
+        // then leave the cache, which a disk written once does not need.
+        let (from, len) = (i64::try_from(self.flushed), i64::try_from(self.written - self.flushed));
+        if let (Ok(from), Ok(len)) = (from, len) {
+            let _hint_only = posix_fadvise(&self.handle, from, len, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        }
+        self.flushed = self.written;
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        self.handle.sync_all().map_err(|e| Error::io(&self.place, e))
+    }
+}

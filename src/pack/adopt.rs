@@ -1,0 +1,120 @@
+//! What an interrupted run left in a pack: which of its frames are whole.
+
+use super::frame::{check_stored, place_of};
+use super::tables::PackTables;
+use super::writer::record_of;
+use crate::error::Result;
+use crate::format::frame::{FIXED_LEN, FrameHeader};
+use crate::format::pack::{CHUNK_RECORD_LEN, ChunkRecord, FOOTER_LEN, FRAME_RECORD_LEN, FrameRecord, HEADER_LEN, SetRecord, check_header};
+use crate::ids::MediumId;
+use crate::medium::{Medium, MediumFile};
+use crate::units::{PackNumber, PackOffset, index, len32, len64};
+
+/// A pack that no generation lists.
+#[derive(Debug)]
+pub enum LeftOver {
+    /// It was finished: tables and every frame's stored hash hold.
+    Whole {
+        /// As a generation may list it.
+        record: SetRecord,
+        /// Its frames.
+        frames: Vec<FrameRecord>,
+        /// Its chunks.
+        chunks: Vec<ChunkRecord>,
+    },
+    /// It was not finished; these frames at its start are whole.
+    Partial {
+        /// The whole frames.
+        frames: Vec<FrameRecord>,
+        /// Their chunks.
+        chunks: Vec<ChunkRecord>,
+    },
+}
+
+/// Looks at a pack without trusting anything in it: frames are found by their headers, each one's
+/// stored bytes are hashed, and the first that does not hold ends the scan.
+pub fn examine(medium: &dyn Medium, medium_id: &MediumId, number: PackNumber) -> Result<LeftOver> {
+    let file = MediumFile::Pack(number);
+    let len = medium.len(file)?.unwrap_or(0);
+    let mut frames: Vec<FrameRecord> = Vec::new();
+    let mut chunks = Vec::new();
+    let place = medium.place(file);
+    let header_holds = len >= len64(HEADER_LEN) && check_header(&medium.read(file, 0, HEADER_LEN)?, medium_id, number, &place).is_ok();
+    if !header_holds {
+        return Ok(LeftOver::Partial { frames, chunks });
+    }
+    let mut offset = len32(HEADER_LEN);
+    while let Some(header) = whole_frame(medium, number, offset, len)? {
+        let mut start = 0;
+        for chunk in &header.chunks {
+            chunks.push(ChunkRecord { id: chunk.id, frame: len32(frames.len()), start, len: chunk.len });
+            start += chunk.len;
+        }
+        frames.push(record_of(&header, PackOffset::new(offset)));
+        offset = offset.saturating_add(header.frame_bytes());
+    }
+    // Whole only if its own tables say exactly what was found.
+    if let Ok(tables) = PackTables::open_unlisted(medium, medium_id, number, len) {
+        let mut listed = Vec::new();
+        let mut listed_chunks = Vec::new();
+        let read = tables.frames(|_, record| Ok(listed.push(record))).and_then(|()| tables.chunks(|record| Ok(listed_chunks.push(record))));
+        if read.is_ok() && listed == frames && listed_chunks == chunks {
+            let record = SetRecord { number, pack_bytes: u32::try_from(len).unwrap_or(u32::MAX), leaf: tables.footer().leaf() };
+            return Ok(LeftOver::Whole { record, frames, chunks });
+        }
+    }
+    Ok(LeftOver::Partial { frames, chunks })
+}
+
+/// Frames found by their headers alone.
+#[derive(Debug)]
+pub struct Scan {
+    /// Frames whose headers hold, in order.
+    pub frames: Vec<FrameRecord>,
+    /// Where the scan stopped short of the tables; `None` where every frame up to them was found.
+    pub stopped_at: Option<u32>,
+}
+
+/// Finds a pack's frames without its tables, checking headers only: from each to the next, until
+/// something else stands there.
+pub fn scan(medium: &dyn Medium, number: PackNumber) -> Result<Scan> {
+    let file = MediumFile::Pack(number);
+    let len = medium.len(file)?.unwrap_or(0);
+    let mut found = Scan { frames: Vec::new(), stopped_at: None };
+    let mut offset = len32(HEADER_LEN);
+    while let Some(header) = header_at(medium, number, offset, len)? {
+        found.frames.push(record_of(&header, PackOffset::new(offset)));
+        offset = offset.saturating_add(header.frame_bytes());
+    }
+    // Past the last frame stand its tables, of which each frame and each chunk has a record.
+    let chunks: u64 = found.frames.iter().map(|f| u64::from(f.chunks)).sum();
+    let tables = len64(found.frames.len()) * len64(FRAME_RECORD_LEN) + chunks * len64(CHUNK_RECORD_LEN);
+    if u64::from(offset) + tables + len64(FOOTER_LEN) > len || found.frames.is_empty() || len - u64::from(offset) > 2 * tables + 4096 {
+        found.stopped_at = Some(offset);
+    }
+    Ok(found)
+}
+
+fn whole_frame(medium: &dyn Medium, number: PackNumber, offset: u32, len: u64) -> Result<Option<FrameHeader>> {
+    let Some(header) = header_at(medium, number, offset, len)? else { return Ok(None) };
+    let place = || place_of(medium, number, PackOffset::new(offset));
+    let stored = medium.read(MediumFile::Pack(number), u64::from(offset) + len64(header.len()), index(header.stored_bytes))?;
+    Ok(check_stored(&header, &stored, place).is_ok().then_some(header))
+}
+
+/// The frame's header at an offset, if one stands there and the file holds the whole frame.
+fn header_at(medium: &dyn Medium, number: PackNumber, offset: u32, len: u64) -> Result<Option<FrameHeader>> {
+    let file = MediumFile::Pack(number);
+    let left = len.saturating_sub(u64::from(offset));
+    if left < len64(FIXED_LEN) {
+        return Ok(None);
+    }
+    let place = place_of(medium, number, PackOffset::new(offset));
+    let fixed = medium.read(file, u64::from(offset), FIXED_LEN)?;
+    let Ok(header_len) = FrameHeader::peek_len(&fixed, &place) else { return Ok(None) };
+    if left < len64(header_len) {
+        return Ok(None);
+    }
+    let Ok(header) = FrameHeader::decode(&medium.read(file, u64::from(offset), header_len)?, &place) else { return Ok(None) };
+    Ok((left >= u64::from(header.frame_bytes())).then_some(header))
+}

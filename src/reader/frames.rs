@@ -1,0 +1,199 @@
+//! Verified frames in one bounded cache: each is loaded once however many ask, under a deadline.
+//!
+//! Loading runs on threads of its own, so that a device that hangs costs its caller an error, not a
+//! thread; and so that the next frame can be loaded while this one is being sent.
+
+use crate::blob::{FrameSource, name_of};
+use crate::error::{Error, Result};
+use crate::format::content::Place;
+use crate::format::list::ListPage;
+use crate::format::tree::TreePage;
+use crate::ids::PageHash;
+use crate::medium::Medium;
+use crate::pack::{self, Frame};
+use crate::units::len64;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use quick_cache::Weighter;
+use quick_cache::sync::{Cache, GuardResult};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Loads that may wait for a thread; more are prefetches, which are dropped instead.
+const QUEUE: usize = 64;
+/// Decoded pages kept, by their stored size in bytes.
+const PAGE_CACHE: u64 = 8 * 1024 * 1024;
+
+type FrameKey = (u32, u32, u32);
+
+#[derive(Clone)]
+struct FrameWeight;
+
+impl Weighter<FrameKey, Arc<Frame>> for FrameWeight {
+    fn weight(&self, _: &FrameKey, frame: &Arc<Frame>) -> u64 {
+        len64(frame.plain_bytes()) + 256
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Page {
+    List(Arc<ListPage>),
+    Tree(Arc<TreePage>),
+}
+
+#[derive(Clone)]
+struct PageWeight;
+
+impl Weighter<PageHash, Page> for PageWeight {
+    fn weight(&self, _: &PageHash, page: &Page) -> u64 {
+        match page {
+            Page::List(page) => 64 * len64(page.entries.len()),
+            Page::Tree(_) => 128 * 1024,
+        }
+    }
+}
+
+/// What a cache holds and has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheFigures {
+    /// Frames held.
+    pub frames: u64,
+    /// Bytes of plaintext held.
+    pub bytes: u64,
+    /// Bytes of plaintext that it may hold.
+    pub capacity: u64,
+}
+
+struct Load {
+    place: Place,
+    /// Where the frame goes; none for a prefetch, which only fills the cache.
+    reply: Option<Sender<Result<Arc<Frame>>>>,
+}
+
+/// The cache and its loading threads.
+pub(super) struct CachedFrames {
+    medium: Arc<dyn Medium>,
+    frames: Arc<Cache<FrameKey, Arc<Frame>, FrameWeight>>,
+    pages: Cache<PageHash, Page, PageWeight>,
+    deadline: Duration,
+    loads: Sender<Load>,
+    prefetches: Sender<Load>,
+}
+
+impl std::fmt::Debug for CachedFrames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CachedFrames").field("medium", &self.medium).finish_non_exhaustive()
+    }
+}
+
+const fn key(place: &Place) -> FrameKey {
+    (place.pack.get(), place.frame.get(), place.frame_bytes)
+}
+
+impl CachedFrames {
+    pub(super) fn start(medium: Arc<dyn Medium>, cache_bytes: u64, deadline: Duration) -> Result<Self> {
+        let estimate = crate::units::index64(cache_bytes / (512 * 1024)).max(16);
+        let frames = Arc::new(Cache::with_weighter(estimate, cache_bytes, FrameWeight));
+        let pages = Cache::with_weighter(1024, PAGE_CACHE, PageWeight);
+        let (loads, to_load) = unbounded::<Load>();
+        let (prefetches, to_prefetch) = bounded::<Load>(QUEUE);
+        let threads = std::thread::available_parallelism().map_or(4, |n| n.get() * 2).clamp(4, 16);
+        for n in 0..threads {
+            let (medium, frames, loads, prefetches) = (Arc::clone(&medium), Arc::clone(&frames), to_load.clone(), to_prefetch.clone());
+            let thread = std::thread::Builder::new().name(format!("load-{n}"));
+            // They end when the senders are dropped; one that the device holds ends when that answers.
+            thread.spawn(move || serve(medium.as_ref(), &frames, &loads, &prefetches)).map_err(|e| Error::io("a thread", e))?;
+        }
+        Ok(Self { medium, frames, pages, deadline, loads, prefetches })
+    }
+
+    pub(super) fn figures(&self) -> CacheFigures {
+        CacheFigures { frames: len64(self.frames.len()), bytes: self.frames.weight(), capacity: self.frames.capacity() }
+    }
+
+    fn late(&self, place: &Place) -> Error {
+        Error::Deadline { place: self.name_of(place), seconds: self.deadline.as_secs() }
+    }
+}
+
+/// A loading thread: what somebody waits for goes before what somebody may want.
+fn serve(medium: &dyn Medium, frames: &Cache<FrameKey, Arc<Frame>, FrameWeight>, loads: &Receiver<Load>, prefetches: &Receiver<Load>) {
+    loop {
+        let load = match loads.try_recv() {
+            Ok(load) => load,
+            Err(_) => {
+                crossbeam_channel::select_biased! {
+                    recv(loads) -> load => match load { Ok(load) => load, Err(_) => return },
+                    recv(prefetches) -> load => match load { Ok(load) => load, Err(_) => return },
+                }
+            }
+        };
+        match load.reply {
+            Some(reply) => {
+                let loaded = pack::load(medium, &load.place).map(Arc::new);
+                // Whoever asked may have given up waiting; then nobody wants it.
+                let _gave_up = reply.send(loaded);
+            }
+            None => {
+                // A frame that somebody else is loading is left to them.
+                if let GuardResult::Guard(guard) = frames.get_value_or_guard(&key(&load.place), Some(Duration::ZERO))
+                    && let Ok(frame) = pack::load(medium, &load.place)
+                {
+                    let _refused_where_too_large = guard.insert(Arc::new(frame));
+                }
+            }
+        }
+    }
+}
+
+impl FrameSource for CachedFrames {
+    fn frame(&self, place: &Place) -> Result<Arc<Frame>> {
+        let start = Instant::now();
+        let guard = match self.frames.get_value_or_guard(&key(place), Some(self.deadline)) {
+            GuardResult::Value(frame) => return Ok(frame),
+            GuardResult::Guard(guard) => guard,
+            GuardResult::Timeout => return Err(self.late(place)),
+        };
+        let (reply, answer) = bounded(1);
+        let left = self.deadline.saturating_sub(start.elapsed());
+        self.loads.send(Load { place: *place, reply: Some(reply) }).map_err(|_| Error::refused("the loading threads are gone"))?;
+        let frame = answer.recv_timeout(left).map_err(|_| self.late(place))??;
+        let _refused_where_too_large = guard.insert(Arc::clone(&frame));
+        Ok(frame)
+    }
+
+    fn prefetch(&self, place: &Place) {
+        if self.frames.peek(&key(place)).is_none() {
+            let _dropped_where_busy = self.prefetches.try_send(Load { place: *place, reply: None });
+        }
+    }
+
+    fn name_of(&self, place: &Place) -> String {
+        name_of(self.medium.as_ref(), place)
+    }
+
+    fn list_page(&self, hash: &PageHash, level: u8, place: &Place) -> Result<Arc<ListPage>> {
+        if let Some(Page::List(page)) = self.pages.get(hash)
+            && page.level == level
+        {
+            return Ok(page);
+        }
+        let name = || self.name_of(place);
+        let bytes = self.frame(place)?.page(place.start, name)?;
+        let page = Arc::new(ListPage::decode(&bytes, hash, level, &name())?);
+        self.pages.insert(*hash, Page::List(Arc::clone(&page)));
+        Ok(page)
+    }
+
+    fn tree_page(&self, hash: &PageHash, level: u8, place: &Place) -> Result<Arc<TreePage>> {
+        if let Some(Page::Tree(page)) = self.pages.get(hash)
+            && (level == 0) == matches!(page.as_ref(), TreePage::Leaf(_))
+        {
+            return Ok(page);
+        }
+        let name = || self.name_of(place);
+        let bytes = self.frame(place)?.page(place.start, name)?;
+        let page = Arc::new(TreePage::decode(&bytes, hash, level, &name())?);
+        self.pages.insert(*hash, Page::Tree(Arc::clone(&page)));
+        Ok(page)
+    }
+}

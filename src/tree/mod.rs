@@ -1,0 +1,355 @@
+//! Trees: directories read page by page, and inode numbers computed from positions, both ways.
+//!
+//! An inode's number is its position in the pre-order of its tree, from 0 for the tree's own
+//! directory: the same after every restart, without a table.
+
+use crate::blob::{BlobReader, FrameSource};
+use crate::error::{Error, Result};
+use crate::format::content::{Place, TreeRef};
+pub use crate::format::tree::{Metadata, SpecialKind};
+use crate::format::tree::{Node as StoredNode, TreeChild, TreeEntry, TreePage};
+use crate::ids::{BlobId, PageHash, Sha256};
+use crate::name::EntryName;
+
+use std::sync::Arc;
+
+/// What an entry is, as a reader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file.
+    File {
+        /// Length in bytes.
+        size: u64,
+        /// BLAKE3 of the bytes.
+        blob_id: BlobId,
+        /// SHA-256 of the bytes.
+        sha256: Sha256,
+        /// Names that the file has.
+        nlink: u32,
+    },
+    /// A directory.
+    Directory {
+        /// Entries directly in it.
+        entries: u64,
+        /// Inodes below it and itself.
+        inodes: u64,
+        /// Directories directly in it.
+        subdirectories: u64,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where it points.
+        target: Vec<u8>,
+    },
+    /// A device, pipe or socket.
+    Special {
+        /// Which.
+        kind: SpecialKind,
+        /// Major device number, or 0.
+        major: u32,
+        /// Minor device number, or 0.
+        minor: u32,
+    },
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name.
+    pub name: EntryName,
+    /// Owner, permissions and time.
+    pub metadata: Metadata,
+    /// What it is.
+    pub node: Node,
+    /// Its inode number within the tree.
+    pub inode: u64,
+    /// Its position within its directory, from 0.
+    pub index: u64,
+    stored: Arc<TreeEntry>,
+}
+
+impl Entry {
+    /// The entry as it is stored, places included.
+    #[must_use]
+    pub fn stored(&self) -> &TreeEntry {
+        &self.stored
+    }
+}
+
+/// A directory of a tree. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    source: Arc<dyn FrameSource>,
+    tree: TreeRef,
+    inode: u64,
+    parent: u64,
+    metadata: Arc<Metadata>,
+}
+
+/// What an inode number stands for.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// A directory, the tree's own or one below.
+    Directory(Directory),
+    /// Anything else, with the directory that holds it.
+    Entry(Directory, Entry),
+}
+
+/// What a descent through a directory's pages steers by.
+#[derive(Clone, Copy)]
+enum Aim<'a> {
+    Name(&'a EntryName),
+    Index(u64),
+    Inode(u64),
+}
+
+/// A leaf page, with what is counted before it in its directory.
+#[derive(Debug, Clone)]
+struct Leaf {
+    page: Arc<TreePage>,
+    entries_before: u64,
+    inodes_before: u64,
+}
+
+impl Directory {
+    /// The top directory of a tree.
+    #[must_use]
+    pub fn top(source: Arc<dyn FrameSource>, tree: TreeRef, metadata: Metadata) -> Self {
+        Self { source, tree, inode: 0, parent: 0, metadata: Arc::new(metadata) }
+    }
+
+    /// Its inode number within the tree.
+    #[must_use]
+    pub const fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Its parent's inode number; its own at the top.
+    #[must_use]
+    pub const fn parent_inode(&self) -> u64 {
+        self.parent
+    }
+
+    /// Owner, permissions and time.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.tree.entries
+    }
+
+    /// True where it has no entries.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.tree.entries == 0
+    }
+
+    /// Inodes below it and itself.
+    #[must_use]
+    pub const fn inodes(&self) -> u64 {
+        self.tree.inodes
+    }
+
+    /// Directories directly in it.
+    #[must_use]
+    pub const fn subdirectories(&self) -> u64 {
+        self.tree.subdirectories
+    }
+
+    /// The directory as it is stored.
+    #[must_use]
+    pub const fn stored(&self) -> &TreeRef {
+        &self.tree
+    }
+
+    fn malformed(&self, why: &str) -> Error {
+        Error::malformed(self.source.name_of(&self.tree.place), why)
+    }
+
+    /// Descends to the leaf page that the aim lies in; `None` where it is past the end.
+    fn leaf(&self, aim: Aim<'_>) -> Result<Option<Leaf>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let mut at = Leaf {
+            page: self.source.tree_page(&self.tree.hash, self.tree.depth, &self.tree.place)?,
+            entries_before: 0,
+            inodes_before: 1,
+        };
+        let mut level = self.tree.depth;
+        while let TreePage::Interior { children, .. } = at.page.as_ref() {
+            let Some((child, entries, inodes)) = step(children, aim, at.entries_before, at.inodes_before) else { return Ok(None) };
+            level = level.checked_sub(1).ok_or_else(|| self.malformed("a directory's pages are nested wrongly"))?;
+            at = Leaf { page: self.source.tree_page(&child.hash, level, &child.place)?, entries_before: entries, inodes_before: inodes };
+        }
+        Ok(Some(at))
+    }
+
+    /// The leaf page's entries with their positions and inode numbers.
+    fn entries_of(&self, leaf: &Leaf) -> Vec<Entry> {
+        let TreePage::Leaf(entries) = leaf.page.as_ref() else { return Vec::new() };
+        let mut inode = self.inode + leaf.inodes_before;
+        let numbered = entries.iter().zip(leaf.entries_before..).map(|(stored, index)| {
+            let entry = Entry {
+                name: stored.name.clone(),
+                metadata: stored.metadata.clone(),
+                node: node_of(&stored.node),
+                inode,
+                index,
+                stored: Arc::new(stored.clone()),
+            };
+            inode += stored.inodes();
+            entry
+        });
+        numbered.collect()
+    }
+
+    /// The entry of that name.
+    pub fn entry(&self, name: &EntryName) -> Result<Option<Entry>> {
+        let Some(leaf) = self.leaf(Aim::Name(name))? else { return Ok(None) };
+        Ok(self.entries_of(&leaf).into_iter().find(|e| e.name == *name))
+    }
+
+    /// The entries in byte order of name, from position `index` on; pages are read as it goes.
+    #[must_use]
+    pub fn entries(&self, index: u64) -> Entries {
+        Entries { directory: self.clone(), next: index, held: Vec::new().into_iter() }
+    }
+
+    /// The directory that this entry of it is.
+    pub fn open_directory(&self, entry: &Entry) -> Result<Self> {
+        let StoredNode::Directory(tree) = &entry.stored.node else {
+            return Err(Error::refused(format!("{}: not a directory", entry.name)));
+        };
+        Ok(Self {
+            source: Arc::clone(&self.source),
+            tree: *tree,
+            inode: entry.inode,
+            parent: self.inode,
+            metadata: Arc::new(entry.metadata.clone()),
+        })
+    }
+
+    /// The bytes of the file that this entry of it is.
+    pub fn open_file(&self, entry: &Entry) -> Result<BlobReader> {
+        let StoredNode::File { size, content, .. } = &entry.stored.node else {
+            return Err(Error::refused(format!("{}: not a file", entry.name)));
+        };
+        Ok(BlobReader::new(Arc::clone(&self.source), *size, content.clone()))
+    }
+
+    /// What has that inode number, found by descending along the counts. Inode numbers of other
+    /// subtrees than this directory's are `None`.
+    pub fn find(&self, inode: u64) -> Result<Option<Found>> {
+        let mut directory = self.clone();
+        for _ in 0..=crate::format::DEPTH_MAX {
+            if inode == directory.inode {
+                return Ok(Some(Found::Directory(directory)));
+            }
+            let Some(offset) = inode.checked_sub(directory.inode).filter(|n| *n < directory.tree.inodes) else { return Ok(None) };
+            let Some(leaf) = directory.leaf(Aim::Inode(offset))? else { return Ok(None) };
+            let holds = directory.entries_of(&leaf).into_iter().find(|e| inode < e.inode + e.stored.inodes());
+            let Some(entry) = holds.filter(|e| e.inode <= inode) else { return Err(self.malformed("a directory counts more inodes than it has")) };
+            if !matches!(entry.node, Node::Directory { .. }) {
+                return Ok(Some(Found::Entry(directory, entry)));
+            }
+            directory = directory.open_directory(&entry)?;
+        }
+        Err(self.malformed("directories are nested too deep"))
+    }
+
+    /// Every page of this directory alone, top first: hash, place and level. For who checks or reuses them.
+    pub fn pages(&self, mut each: impl FnMut(PageHash, Place, &TreePage) -> Result<()>) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let mut waiting = vec![(self.tree.hash, self.tree.place, self.tree.depth)];
+        while let Some((hash, place, level)) = waiting.pop() {
+            let page = self.source.tree_page(&hash, level, &place)?;
+            each(hash, place, &page)?;
+            if let TreePage::Interior { children, level } = page.as_ref() {
+                waiting.extend(children.iter().map(|c| (c.hash, c.place, level.saturating_sub(1))));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The child that the aim lies in, and what is counted before it.
+fn step<'a>(children: &'a [TreeChild], aim: Aim<'_>, mut entries: u64, mut inodes: u64) -> Option<(&'a TreeChild, u64, u64)> {
+    let mut chosen = None;
+    for child in children {
+        let within = match aim {
+            // Names before the first one still belong to the first page, where they are not found.
+            Aim::Name(name) => chosen.is_none() || child.first <= *name,
+            Aim::Index(at) => entries <= at && at < entries + child.entries,
+            Aim::Inode(at) => inodes <= at && at < inodes + child.inodes,
+        };
+        if within {
+            chosen = Some((child, entries, inodes));
+        } else if chosen.is_some() {
+            break;
+        }
+        entries += child.entries;
+        inodes += child.inodes;
+    }
+    chosen
+}
+
+fn node_of(stored: &StoredNode) -> Node {
+    match stored {
+        StoredNode::File { size, blob_id, sha256, .. } => Node::File { size: *size, blob_id: *blob_id, sha256: *sha256, nlink: 1 },
+        StoredNode::Directory(tree) => Node::Directory { entries: tree.entries, inodes: tree.inodes, subdirectories: tree.subdirectories },
+        StoredNode::Symlink(target) => Node::Symlink { target: target.clone() },
+        StoredNode::Special { kind, major, minor } => Node::Special { kind: *kind, major: *major, minor: *minor },
+    }
+}
+
+/// A directory's entries in order; ends after the first error.
+#[derive(Debug)]
+pub struct Entries {
+    directory: Directory,
+    next: u64,
+    held: std::vec::IntoIter<Entry>,
+}
+
+impl Iterator for Entries {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(entry) = self.held.next() {
+            self.next = entry.index + 1;
+            return Some(Ok(entry));
+        }
+        if self.next >= self.directory.len() {
+            return None;
+        }
+        match self.directory.leaf(Aim::Index(self.next)) {
+            Ok(Some(leaf)) => {
+                let skip = crate::units::index64(self.next - leaf.entries_before);
+                let mut entries = self.directory.entries_of(&leaf);
+                entries.drain(..skip.min(entries.len()));
+                self.held = entries.into_iter();
+                if let Some(entry) = self.held.next() {
+                    self.next = entry.index + 1;
+                    return Some(Ok(entry));
+                }
+                self.next = u64::MAX;
+                Some(Err(self.directory.malformed("a directory has fewer entries than it counts")))
+            }
+            Ok(None) => {
+                self.next = u64::MAX;
+                Some(Err(self.directory.malformed("a directory has fewer entries than it counts")))
+            }
+            Err(e) => {
+                self.next = u64::MAX;
+                Some(Err(e))
+            }
+        }
+    }
+}
+

@@ -1,0 +1,231 @@
+//! Checking a medium from end to end, naming everything that is damaged, and going on to the end.
+//!
+//! Stored hashes are checked at the device's speed with all cores; `full` also decodes everything and
+//! checks ChunkIds, BlobIds and SHA-256s. What follows for images is found by who knows manifests.
+
+mod contents;
+mod packs;
+
+use crate::catalogue::CatalogueReader;
+use crate::error::{Error, Result};
+use crate::format::catalogue::Kind;
+use crate::format::content::{Content, TreeRef};
+use crate::format::superblock::SlotState;
+use crate::generation;
+use crate::ids::{MediumId, PageHash, Sha256};
+use crate::medium::{Medium, MediumFile, SlotNumber};
+use crate::monitor::Monitor;
+use crate::units::{Generation, PackNumber};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What to check.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyOptions {
+    /// Also decode everything, and check ChunkIds, BlobIds and SHA-256s.
+    pub full: bool,
+    /// Check this generation instead of the newest.
+    pub generation: Option<Generation>,
+    /// Set by whoever wants the run to stop.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+/// Something that is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Where, and what is wrong there.
+    pub text: String,
+}
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The medium.
+    pub medium: MediumId,
+    /// The generation that was checked.
+    pub generation: Generation,
+    /// BLAKE3 of its ROOT.
+    pub root: PageHash,
+    /// Packs checked.
+    pub packs: u64,
+    /// Frames checked.
+    pub frames: u64,
+    /// Bytes of the packs.
+    pub stored_bytes: u64,
+    /// Leaves of the catalogue, checked.
+    pub leaves: u64,
+    /// Loose files checked.
+    pub files: u64,
+    /// Everything that is damaged, in the order of finding.
+    pub damages: Vec<Damage>,
+    /// Blobs whose bytes cannot all be had.
+    pub damaged_blobs: BTreeSet<Sha256>,
+    /// Loose files whose bytes cannot all be had, by path below `files/`.
+    pub damaged_files: Vec<String>,
+    /// Whether part of the catalogue could not be read, so that the lists above may be short.
+    pub catalogue_damaged: bool,
+}
+
+impl Report {
+    /// True where nothing is damaged.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.damages.is_empty()
+    }
+}
+
+/// Frames that cannot be used, by pack and offset; a pack that is missing or has no usable frames at
+/// all is listed as a whole.
+#[derive(Debug, Default)]
+struct BadFrames {
+    frames: BTreeSet<(PackNumber, u32)>,
+    packs: BTreeSet<PackNumber>,
+}
+
+impl BadFrames {
+    fn has(&self, pack: PackNumber, frame: u32) -> bool {
+        self.packs.contains(&pack) || self.frames.contains(&(pack, frame))
+    }
+}
+
+/// What all parts of a verification share.
+struct Check<'a> {
+    medium: Arc<dyn Medium>,
+    monitor: &'a dyn Monitor,
+    options: &'a VerifyOptions,
+    report: Report,
+    bad: BadFrames,
+    /// The packs of the generation, with their lengths: a place in any other is damage.
+    listed: HashMap<PackNumber, u32>,
+}
+
+impl Check<'_> {
+    fn damage(&mut self, error: &Error) {
+        self.damaged(error.to_string());
+    }
+
+    fn damaged(&mut self, text: String) {
+        self.monitor.warn(&text);
+        self.report.damages.push(Damage { text });
+    }
+
+    fn check_interrupted(&self) -> Result<()> {
+        if self.options.interrupted.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Checks superblock, ROOT, catalogue, pack set, every frame, every list and reference. Fails only
+/// where there is nothing to check (no generation can be opened, another format) or on request.
+pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn Monitor) -> Result<Report> {
+    let current = generation::current(medium.as_ref(), options.generation)?;
+    let report = Report {
+        medium: current.root.medium,
+        generation: current.root.generation,
+        root: current.root_hash,
+        packs: 0,
+        frames: 0,
+        stored_bytes: 0,
+        leaves: 0,
+        files: 0,
+        damages: Vec::new(),
+        damaged_blobs: BTreeSet::new(),
+        damaged_files: Vec::new(),
+        catalogue_damaged: false,
+    };
+    let mut check =
+        Check { medium: Arc::clone(medium), monitor, options, report, bad: BadFrames::default(), listed: HashMap::new() };
+    check_slots(&mut check);
+    check_notice(&mut check);
+    let set = match generation::pack_set(medium.as_ref(), &current.root) {
+        Ok(set) => set,
+        Err(e) => {
+            check.damage(&e);
+            Vec::new()
+        }
+    };
+    check.listed = set.iter().map(|p| (p.number, p.pack_bytes)).collect();
+    monitor.expect(set.iter().map(|p| u64::from(p.pack_bytes)).sum());
+    packs::check_all(&mut check, &current.root.medium, &set)?;
+    match CatalogueReader::open(Arc::clone(medium), &current.root) {
+        Ok(catalogue) => check_catalogue(&mut check, &catalogue)?,
+        Err(e) => {
+            check.report.catalogue_damaged = true;
+            check.damage(&e);
+        }
+    }
+    Ok(check.report)
+}
+
+/// A slot that is damaged costs no data, but the next cut may: it is named.
+fn check_slots(check: &mut Check<'_>) {
+    for slot in SlotNumber::BOTH {
+        let state = generation::read_slot(check.medium.as_ref(), slot);
+        let whole = state.and_then(|state| match state {
+            SlotState::Blank => Ok(()),
+            SlotState::Written(slot) => match generation::read_root(check.medium.as_ref(), slot.generation) {
+                Ok((root, hash)) if hash == slot.root && root.medium == slot.medium => Ok(()),
+                Ok(_) => Err(Error::mismatch(check.medium.place(MediumFile::Root(slot.generation)), "ROOT")),
+                Err(e) => Err(e),
+            },
+        });
+        if let Err(e) = whole {
+            check.damage(&e);
+        }
+    }
+}
+
+fn check_notice(check: &mut Check<'_>) {
+    if !check.medium.len(MediumFile::Notice).is_ok_and(|len| len.is_some()) {
+        check.monitor.warn("HOLDALL.txt is not there; nothing depends on it");
+    }
+}
+
+/// Reads every leaf and checks what it is made of. A page that cannot be read costs its leaves only.
+fn check_catalogue(check: &mut Check<'_>, catalogue: &CatalogueReader) -> Result<()> {
+    let mut position = 0;
+    let mut unreadable = Vec::new();
+    while position < catalogue.len() {
+        check.check_interrupted()?;
+        match catalogue.at(position) {
+            Ok(Some(leaf)) => {
+                check.report.leaves += 1;
+                contents::check_leaf(check, &leaf)?;
+                position += 1;
+            }
+            Ok(None) => break,
+            Err(e) => {
+                let text = e.to_string();
+                if !unreadable.contains(&text) {
+                    check.damaged(text.clone());
+                    unreadable.push(text);
+                }
+                check.report.catalogue_damaged = true;
+                // The next page: what is wrong with this one was said.
+                position = (position / PAGE + 1) * PAGE;
+            }
+        }
+    }
+    Ok(())
+}
+
+const PAGE: u64 = crate::format::catalogue::FANOUT as u64;
+
+/// What is below a tree leaf, for the walk over directories.
+fn tree_of(content: &Content) -> Option<TreeRef> {
+    match content {
+        Content::Tree(tree) => Some(*tree),
+        _ => None,
+    }
+}
+
+/// The name that a blob's leaf has, for messages.
+fn name_of(kind: Kind, name: &str) -> String {
+    match kind {
+        Kind::Image => format!("image {name}"),
+        Kind::Blob => format!("blob {name}"),
+        Kind::Referrer => format!("referrer {name}"),
+        Kind::Absent => format!("left-out {name}"),
+        Kind::Files => "the tree of files".to_owned(),
+    }
+}

@@ -1,0 +1,152 @@
+//! Packs: tables against their leaf, then every frame's header and stored bytes, on all cores.
+
+use super::Check;
+use crate::error::{Error, Result};
+use crate::format::frame::FrameHeader;
+use crate::format::pack::{FrameRecord, SetRecord};
+use crate::ids::MediumId;
+use crate::medium::{Medium, MediumFile};
+use crate::pack::{self, PackTables};
+use crate::units::{PackNumber, index, len64};
+use crossbeam_channel::bounded;
+use std::sync::Arc;
+
+/// Bytes read at once: neighbouring frames together.
+const BATCH: u32 = 4 * 1024 * 1024;
+
+/// Neighbouring frames of one pack.
+struct Batch {
+    pack: PackNumber,
+    frames: Vec<FrameRecord>,
+}
+
+/// A frame that does not hold.
+struct Bad {
+    pack: PackNumber,
+    offset: u32,
+    error: Error,
+}
+
+/// Checks all packs of the set; each thread reads and hashes batches of its own.
+pub(super) fn check_all(check: &mut Check<'_>, medium_id: &MediumId, set: &[SetRecord]) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let (batches, to_check) = bounded::<Batch>(cores * 2);
+    let (bad, found) = crossbeam_channel::unbounded::<Bad>();
+    let medium = Arc::clone(&check.medium);
+    let (full, monitor) = (check.options.full, check.monitor);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            let (from, bad, medium) = (to_check.clone(), bad.clone(), Arc::clone(&medium));
+            scope.spawn(move || {
+                for batch in from {
+                    check_batch(medium.as_ref(), &batch, full, |b| {
+                        let _all_end_together = bad.send(b);
+                    });
+                    monitor.advance(batch.frames.iter().map(|f| u64::from(f.frame_bytes)).sum());
+                }
+            });
+        }
+        drop((to_check, bad));
+        let fed = feed(check, medium_id, set, &batches);
+        drop(batches);
+        fed
+    })?;
+    let mut all: Vec<Bad> = found.into_iter().collect();
+    all.sort_by_key(|b| (b.pack, b.offset));
+    for b in all {
+        check.bad.frames.insert((b.pack, b.offset));
+        check.damage(&b.error);
+    }
+    Ok(())
+}
+
+/// Reads the tables and hands out batches. A pack whose tables are damaged is scanned by its frames'
+/// own headers.
+fn feed(
+    check: &mut Check<'_>,
+    medium_id: &MediumId,
+    set: &[SetRecord],
+    batches: &crossbeam_channel::Sender<Batch>,
+) -> Result<()> {
+    for record in set {
+        check.check_interrupted()?;
+        check.report.packs += 1;
+        check.report.stored_bytes += u64::from(record.pack_bytes);
+        let medium = Arc::clone(&check.medium);
+        let mut frames = Vec::new();
+        let tables = PackTables::open(medium.as_ref(), medium_id, record)
+            .and_then(|tables| tables.frames(|_, f| Ok(frames.push(f))).and_then(|()| tables.chunks(|_| Ok(()))));
+        if let Err(e) = tables {
+            check.damage(&e);
+            if !medium.len(MediumFile::Pack(record.number)).is_ok_and(|len| len.is_some()) {
+                check.bad.packs.insert(record.number);
+                continue;
+            }
+            frames = scan(check, record)?;
+        }
+        check.report.frames += len64(frames.len());
+        let mut batch = Batch { pack: record.number, frames: Vec::new() };
+        let mut bytes = 0;
+        for frame in frames {
+            if bytes + frame.frame_bytes > BATCH && !batch.frames.is_empty() {
+                let full = std::mem::replace(&mut batch, Batch { pack: record.number, frames: Vec::new() });
+                let _threads_end_only_after_us = batches.send(full);
+                bytes = 0;
+            }
+            bytes += frame.frame_bytes;
+            batch.frames.push(frame);
+        }
+        let _threads_end_only_after_us = batches.send(batch);
+    }
+    Ok(())
+}
+
+/// Frames found by their headers alone, where the tables cannot say.
+fn scan(check: &mut Check<'_>, record: &SetRecord) -> Result<Vec<FrameRecord>> {
+    let found = pack::scan(check.medium.as_ref(), record.number)?;
+    if let Some(end) = found.stopped_at {
+        check.damaged(format!("{} at {end}: no frame can be found from here on", check.medium.place(MediumFile::Pack(record.number))));
+    }
+    Ok(found.frames)
+}
+
+fn check_batch(medium: &dyn Medium, batch: &Batch, full: bool, mut bad: impl FnMut(Bad)) {
+    let (Some(first), Some(last)) = (batch.frames.first(), batch.frames.last()) else { return };
+    let start = first.offset.get();
+    let len = last.offset.get() + last.frame_bytes - start;
+    let file = MediumFile::Pack(batch.pack);
+    let together = medium.read(file, u64::from(start), index(len));
+    for frame in &batch.frames {
+        let place = || format!("{} at {}", medium.place(file), frame.offset);
+        let checked = match &together {
+            Ok(bytes) => {
+                let from = index(frame.offset.get() - start);
+                check_frame(bytes.get(from..from + index(frame.frame_bytes)).unwrap_or_default(), frame, full, &place)
+            }
+            // One bad sector must not cost its neighbours: each is tried alone.
+            Err(_) => medium
+                .read(file, u64::from(frame.offset.get()), index(frame.frame_bytes))
+                .and_then(|bytes| check_frame(&bytes, frame, full, &place)),
+        };
+        if let Err(error) = checked {
+            bad(Bad { pack: batch.pack, offset: frame.offset.get(), error });
+        }
+    }
+}
+
+fn check_frame(bytes: &[u8], record: &FrameRecord, full: bool, place: &impl Fn() -> String) -> Result<()> {
+    let header = FrameHeader::decode(bytes, &place())?;
+    let agrees = header.stored_hash == record.stored_hash
+        && header.frame_bytes() == record.frame_bytes
+        && header.plain_bytes == record.plain_bytes
+        && header.kind == record.kind
+        && header.codec == record.codec;
+    if !agrees {
+        return Err(Error::malformed(place(), "the frame's header and the pack's tables contradict each other"));
+    }
+    if full {
+        pack::decode_frame(bytes, place).map(|_| ())
+    } else {
+        pack::check_stored(&header, bytes.get(header.len()..).unwrap_or_default(), place)
+    }
+}
