@@ -51,7 +51,10 @@ mod tests {
         let lens: Vec<usize> = cuts(&bytes, true).collect();
         assert_eq!(lens.iter().sum::<usize>(), bytes.len());
         let (last, others) = lens.split_last().unwrap();
-        assert!(*last <= 256 * 1024 && others.iter().all(|n| (16 * 1024..=256 * 1024).contains(n)), "{lens:?}");
+        assert!(
+            *last <= 256 * 1024 && others.iter().all(|n| (16 * 1024..=256 * 1024).contains(n)),
+            "{lens:?}"
+        );
         assert_eq!(cuts(b"", true).count(), 0);
     }
 

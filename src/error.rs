@@ -103,7 +103,10 @@ pub enum Error {
 impl Error {
     /// A [`Error::Malformed`] at `place`.
     pub fn malformed(place: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Malformed { place: place.into(), why: why.into() }
+        Self::Malformed {
+            place: place.into(),
+            why: why.into(),
+        }
     }
 
     /// A [`Error::Missing`] at `place`.
@@ -113,7 +116,10 @@ impl Error {
 
     /// A [`Error::Mismatch`] at `place`.
     pub fn mismatch(place: impl Into<String>, what: &'static str) -> Self {
-        Self::Mismatch { place: place.into(), what }
+        Self::Mismatch {
+            place: place.into(),
+            what,
+        }
     }
 
     /// A [`Error::Refused`].
@@ -146,7 +152,11 @@ impl Error {
     pub fn is_damage(&self) -> bool {
         matches!(
             self.root_cause(),
-            Self::Missing { .. } | Self::Mismatch { .. } | Self::Malformed { .. } | Self::Io { .. } | Self::Deadline { .. }
+            Self::Missing { .. }
+                | Self::Mismatch { .. }
+                | Self::Malformed { .. }
+                | Self::Io { .. }
+                | Self::Deadline { .. }
         )
     }
 }

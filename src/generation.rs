@@ -8,7 +8,9 @@ use crate::format::codec::Decoder;
 use crate::format::pack::{SET_RECORD_LEN, SetRecord};
 use crate::format::root::{Root, State};
 use crate::format::superblock::{self, SLOT_LEN, Slot, SlotState};
-use crate::format::{CHUNK_AVG, CHUNK_MAX, CHUNK_MIN, FRAME_PLAIN_MAX, INLINE_MAX, PACK_MAX, PAGE_MAX, ROOT_MAX};
+use crate::format::{
+    CHUNK_AVG, CHUNK_MAX, CHUNK_MIN, FRAME_PLAIN_MAX, INLINE_MAX, PACK_MAX, PAGE_MAX, ROOT_MAX,
+};
 use crate::ids::{MediumId, PageHash};
 use crate::medium::{Medium, MediumFile, SlotNumber};
 use crate::merkle;
@@ -33,12 +35,18 @@ pub fn read_root(medium: &dyn Medium, generation: Generation) -> Result<(Root, P
     let place = medium.place(file);
     let len = medium.len(file)?.ok_or_else(|| Error::missing(&place))?;
     if len > u64::from(ROOT_MAX) {
-        return Err(Error::malformed(place, format!("{len} bytes long, more than a ROOT can be")));
+        return Err(Error::malformed(
+            place,
+            format!("{len} bytes long, more than a ROOT can be"),
+        ));
     }
     let bytes = medium.read(file, 0, index64(len))?;
     let root = Root::decode(&bytes, &place)?;
     if root.generation != generation {
-        return Err(Error::malformed(place, format!("it is of generation {}", root.generation)));
+        return Err(Error::malformed(
+            place,
+            format!("it is of generation {}", root.generation),
+        ));
     }
     Ok((root, PageHash::of(&bytes)))
 }
@@ -49,7 +57,10 @@ pub fn read_slot(medium: &dyn Medium, slot: SlotNumber) -> Result<SlotState> {
     let place = medium.place(file);
     let len = medium.len(file)?.ok_or_else(|| Error::missing(&place))?;
     if len != len64(SLOT_LEN) {
-        return Err(Error::malformed(place, format!("{len} bytes long, not {SLOT_LEN}")));
+        return Err(Error::malformed(
+            place,
+            format!("{len} bytes long, not {SLOT_LEN}"),
+        ));
     }
     superblock::decode(&medium.read(file, 0, SLOT_LEN)?, &place)
 }
@@ -58,7 +69,10 @@ pub fn read_slot(medium: &dyn Medium, slot: SlotNumber) -> Result<SlotState> {
 fn root_of(medium: &dyn Medium, slot: &Slot) -> Result<(Root, PageHash)> {
     let (root, hash) = read_root(medium, slot.generation)?;
     if hash != slot.root || root.medium != slot.medium {
-        return Err(Error::mismatch(medium.place(MediumFile::Root(slot.generation)), "ROOT"));
+        return Err(Error::mismatch(
+            medium.place(MediumFile::Root(slot.generation)),
+            "ROOT",
+        ));
     }
     Ok((root, hash))
 }
@@ -71,7 +85,12 @@ fn root_of(medium: &dyn Medium, slot: &Slot) -> Result<(Root, PageHash)> {
 pub fn current(medium: &dyn Medium, asked: Option<Generation>) -> Result<Current> {
     if let Some(generation) = asked {
         let (root, root_hash) = read_root(medium, generation)?;
-        return Ok(Current { root, root_hash, slot: None, warnings: Vec::new() });
+        return Ok(Current {
+            root,
+            root_hash,
+            slot: None,
+            warnings: Vec::new(),
+        });
     }
     let mut best: Option<Current> = None;
     let mut warnings = Vec::new();
@@ -85,7 +104,12 @@ pub fn current(medium: &dyn Medium, asked: Option<Generation>) -> Result<Current
             Ok(None) => {}
             Ok(Some((root, root_hash))) => {
                 if best.as_ref().is_none_or(|b| b.root.generation < root.generation) {
-                    best = Some(Current { root, root_hash, slot: Some(number), warnings: Vec::new() });
+                    best = Some(Current {
+                        root,
+                        root_hash,
+                        slot: Some(number),
+                        warnings: Vec::new(),
+                    });
                 }
             }
             // A disk of another format is not a damaged one: say so, and nothing else.
@@ -96,17 +120,31 @@ pub fn current(medium: &dyn Medium, asked: Option<Generation>) -> Result<Current
             }
         }
     }
-    let Some(mut best) = best else { return Err(no_generation(medium, damaged)) };
+    let Some(mut best) = best else {
+        return Err(no_generation(medium, damaged));
+    };
     if !damaged.is_empty() {
         // The highest one: a lower one is what an interrupted commit left before it.
         let committed = best.root_hash;
-        for generation in medium.generations()?.into_iter().filter(|g| *g > best.root.generation).rev() {
+        for generation in medium
+            .generations()?
+            .into_iter()
+            .filter(|g| *g > best.root.generation)
+            .rev()
+        {
             if let Ok((root, root_hash)) = read_root(medium, generation)
                 && root.medium == best.root.medium
                 && root.previous == Some(committed)
             {
-                warnings.push(format!("generation {generation} was found by its ROOT, as its slot is damaged"));
-                best = Current { root, root_hash, slot: best.slot, warnings: Vec::new() };
+                warnings.push(format!(
+                    "generation {generation} was found by its ROOT, as its slot is damaged"
+                ));
+                best = Current {
+                    root,
+                    root_hash,
+                    slot: best.slot,
+                    warnings: Vec::new(),
+                };
                 break;
             }
         }
@@ -117,7 +155,9 @@ pub fn current(medium: &dyn Medium, asked: Option<Generation>) -> Result<Current
 fn no_generation(medium: &dyn Medium, mut damaged: Vec<Error>) -> Error {
     let place = medium.name();
     if damaged.iter().all(|e| matches!(e, Error::Missing { .. })) && !damaged.is_empty() {
-        return Error::refused(format!("{place}: not a Holdall disk (no superblock); holdall init makes one"));
+        return Error::refused(format!(
+            "{place}: not a Holdall disk (no superblock); holdall init makes one"
+        ));
     }
     let readable: Vec<String> = medium
         .generations()
@@ -129,7 +169,10 @@ fn no_generation(medium: &dyn Medium, mut damaged: Vec<Error>) -> Error {
     let offer = if readable.is_empty() {
         "and no generation's ROOT can be read".to_owned()
     } else {
-        format!("but these generations can be opened with --generation: {}", readable.join(", "))
+        format!(
+            "but these generations can be opened with --generation: {}",
+            readable.join(", ")
+        )
     };
     let why = match damaged.pop() {
         Some(e) => format!("neither slot of the superblock can be used ({e}), {offer}"),
@@ -144,7 +187,10 @@ pub fn pack_set(medium: &dyn Medium, root: &Root) -> Result<Vec<SetRecord>> {
     let place = medium.place(file);
     let len = medium.len(file)?.ok_or_else(|| Error::missing(&place))?;
     if len != u64::from(root.packs) * len64(SET_RECORD_LEN) {
-        return Err(Error::malformed(place, format!("{len} bytes long, where ROOT lists {} packs", root.packs)));
+        return Err(Error::malformed(
+            place,
+            format!("{len} bytes long, where ROOT lists {} packs", root.packs),
+        ));
     }
     let bytes = medium.read(file, 0, index64(len))?;
     let hashes: Vec<_> = bytes.chunks(SET_RECORD_LEN).map(merkle::leaf_hash).collect();
@@ -195,7 +241,12 @@ pub fn init(medium: &dyn Medium, labels: &Labels, time: i64) -> Result<Root> {
     let origin = crate::format::root::label(&labels.origin, &place)?;
     let series = crate::format::root::label(&labels.series, &place)?;
     let mut id = [0; MediumId::LEN];
-    getrandom::fill(&mut id).map_err(|e| Error::io("the system's random numbers", std::io::Error::other(e.to_string())))?;
+    getrandom::fill(&mut id).map_err(|e| {
+        Error::io(
+            "the system's random numbers",
+            std::io::Error::other(e.to_string()),
+        )
+    })?;
     let id = MediumId::from_bytes(id);
     medium.prepare()?;
     let mut file = medium.create(MediumFile::Notice)?;
@@ -207,7 +258,8 @@ pub fn init(medium: &dyn Medium, labels: &Labels, time: i64) -> Result<Root> {
         file.finish()?;
     }
     let generation = Generation::new(1);
-    let catalogue = crate::catalogue::CatalogueWriter::new(medium.create(MediumFile::Catalogue(generation))?).finish()?;
+    let catalogue =
+        crate::catalogue::CatalogueWriter::new(medium.create(MediumFile::Catalogue(generation))?).finish()?;
     let root = Root {
         medium: id,
         origin,
@@ -234,7 +286,12 @@ pub fn init(medium: &dyn Medium, labels: &Labels, time: i64) -> Result<Root> {
 /// The number that the next generation takes: above every folder there is, so that nothing that an
 /// interrupted commit left is ever written over.
 pub fn next_number(medium: &dyn Medium, current: &Root) -> Result<Generation> {
-    let last = medium.generations()?.last().copied().unwrap_or(current.generation).max(current.generation);
+    let last = medium
+        .generations()?
+        .last()
+        .copied()
+        .unwrap_or(current.generation)
+        .max(current.generation);
     last.get()
         .checked_add(1)
         .map(Generation::new)
@@ -280,14 +337,21 @@ fn publish(medium: &dyn Medium, root: &Root, packs: &[SetRecord], slot: SlotNumb
     file.finish()?;
     let text = root.encode();
     if len64(text.len()) > u64::from(ROOT_MAX) {
-        return Err(Error::refused("ROOT would be longer than 4096 bytes: origin and series are too long"));
+        return Err(Error::refused(
+            "ROOT would be longer than 4096 bytes: origin and series are too long",
+        ));
     }
     let mut file = medium.create(MediumFile::Root(root.generation))?;
     file.append(&[text.as_bytes()])?;
     file.finish()?;
     medium.sync_folders()?;
     let hash = root.hash();
-    let bytes = Slot { medium: root.medium, generation: root.generation, root: hash }.encode();
+    let bytes = Slot {
+        medium: root.medium,
+        generation: root.generation,
+        root: hash,
+    }
+    .encode();
     medium.write_slot(slot, &bytes)?;
     Ok(hash)
 }

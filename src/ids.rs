@@ -16,7 +16,10 @@ pub struct ParseIdError {
 impl ParseIdError {
     fn new(expected: &'static str, text: &str) -> Self {
         // A hostile text is quoted only as far as a message needs it.
-        Self { expected, text: text.chars().take(100).collect() }
+        Self {
+            expected,
+            text: text.chars().take(100).collect(),
+        }
     }
 }
 
@@ -165,8 +168,17 @@ mod tests {
     fn only_lower_case_hex_of_the_right_length_is_an_id() {
         let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Sha256::of(b"").to_hex(), hex);
-        assert_eq!(Sha256::from_digest(&format!("sha256:{hex}")).unwrap(), Sha256::of(b""));
-        for bad in ["", "e3", &hex.to_uppercase(), &hex.replace('e', "/"), &format!("{hex}00")] {
+        assert_eq!(
+            Sha256::from_digest(&format!("sha256:{hex}")).unwrap(),
+            Sha256::of(b"")
+        );
+        for bad in [
+            "",
+            "e3",
+            &hex.to_uppercase(),
+            &hex.replace('e', "/"),
+            &format!("{hex}00"),
+        ] {
             assert!(Sha256::from_hex(bad).is_err(), "{bad}");
         }
         for bad in [hex, "sha512:00", "sha256:../../etc/passwd"] {

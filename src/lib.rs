@@ -26,5 +26,4 @@ pub mod tree;
 pub mod units;
 pub mod verify;
 
-
 pub use error::{Error, Result};

@@ -54,7 +54,11 @@ mod tests {
             [] => Sha256::of(b""),
             [leaf] => leaf_hash(leaf),
             _ => {
-                let k = (1..).map(|p| 1_usize << p).take_while(|k| *k < leaves.len()).last().unwrap_or(1);
+                let k = (1..)
+                    .map(|p| 1_usize << p)
+                    .take_while(|k| *k < leaves.len())
+                    .last()
+                    .unwrap_or(1);
                 node_hash(&mth(&leaves[..k]), &mth(&leaves[k..]))
             }
         }

@@ -22,7 +22,11 @@ pub struct NameError {
 
 impl NameError {
     fn new(what: &'static str, text: &[u8], why: &'static str) -> Self {
-        Self { what, text: String::from_utf8_lossy(text).chars().take(300).collect(), why }
+        Self {
+            what,
+            text: String::from_utf8_lossy(text).chars().take(300).collect(),
+            why,
+        }
     }
 }
 
@@ -41,15 +45,21 @@ impl Repository {
     /// `localhost`.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let bad = |why| NameError::new("repository", text.as_bytes(), why);
-        let (host, path) = text.split_once('/').ok_or_else(|| bad("it has no registry host"))?;
+        let (host, path) = text
+            .split_once('/')
+            .ok_or_else(|| bad("it has no registry host"))?;
         if !is_registry_host(host) {
-            return Err(bad("its first part is no registry host (host.domain, host:port or localhost)"));
+            return Err(bad(
+                "its first part is no registry host (host.domain, host:port or localhost)",
+            ));
         }
         if text.len() > MAX_IMAGE_NAME - 72 {
             return Err(bad("it is too long"));
         }
         if !path.split('/').all(is_path_component) {
-            return Err(bad("its path must be lower-case letters and digits, joined by . _ __ - and /"));
+            return Err(bad(
+                "its path must be lower-case letters and digits, joined by . _ __ - and /",
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -59,7 +69,10 @@ impl Repository {
     pub fn parse_familiar(text: &str) -> Result<Self, NameError> {
         match text.split_once('/') {
             Some((host, _)) if is_registry_host(host) => {
-                match text.strip_prefix("docker.io/").or_else(|| text.strip_prefix("index.docker.io/")) {
+                match text
+                    .strip_prefix("docker.io/")
+                    .or_else(|| text.strip_prefix("index.docker.io/"))
+                {
                     Some(path) if !path.contains('/') => Self::parse(&format!("docker.io/library/{path}")),
                     Some(path) => Self::parse(&format!("docker.io/{path}")),
                     None => Self::parse(text),
@@ -117,7 +130,8 @@ pub fn is_path_component(text: &str) -> bool {
             b'a'..=b'z' | b'0'..=b'9' => separators = 0,
             b'.' | b'_' | b'-' => {
                 separators += 1;
-                let joined = separators == 1 || (byte == last && (byte == b'-' || (byte == b'_' && separators == 2)));
+                let joined =
+                    separators == 1 || (byte == last && (byte == b'-' || (byte == b'_' && separators == 2)));
                 if at == 0 || !joined {
                     return false;
                 }
@@ -139,9 +153,15 @@ impl Tag {
         let valid = !text.is_empty()
             && text.len() <= 128
             && !text.starts_with(['.', '-'])
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
         if !valid {
-            return Err(NameError::new("tag", text.as_bytes(), "up to 128 letters, digits, and _ . - inside"));
+            return Err(NameError::new(
+                "tag",
+                text.as_bytes(),
+                "up to 128 letters, digits, and _ . - inside",
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -181,7 +201,8 @@ impl ImageName {
     /// Parses an image name as people write it: `nginx:1.25` is `docker.io/library/nginx:1.25`, and
     /// without a reference the tag is `latest`.
     pub fn parse_familiar(text: &str) -> Result<Self, NameError> {
-        let has_reference = text.contains('@') || text.rsplit('/').next().is_some_and(|last| last.contains(':'));
+        let has_reference =
+            text.contains('@') || text.rsplit('/').next().is_some_and(|last| last.contains(':'));
         if has_reference {
             Self::parse_with(text, Repository::parse_familiar)
         } else {
@@ -189,21 +210,29 @@ impl ImageName {
         }
     }
 
-    fn parse_with(text: &str, repository: impl Fn(&str) -> Result<Repository, NameError>) -> Result<Self, NameError> {
+    fn parse_with(
+        text: &str,
+        repository: impl Fn(&str) -> Result<Repository, NameError>,
+    ) -> Result<Self, NameError> {
         let bad = |why| NameError::new("image name", text.as_bytes(), why);
         if let Some((name, digest)) = text.split_once('@') {
-            let digest = Sha256::from_digest(digest).map_err(|_| bad("what follows @ is no sha256 digest"))?;
+            let digest =
+                Sha256::from_digest(digest).map_err(|_| bad("what follows @ is no sha256 digest"))?;
             // A tag beside a digest says nothing more than the digest does.
             let name = match name.rsplit_once(':') {
                 Some((name, tag)) if !tag.contains('/') => name,
                 _ => name,
             };
-            return Ok(Self { repository: repository(name)?, reference: Reference::Digest(digest) });
+            return Ok(Self {
+                repository: repository(name)?,
+                reference: Reference::Digest(digest),
+            });
         }
         match text.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => {
-                Ok(Self { repository: repository(name)?, reference: Reference::Tag(Tag::parse(tag)?) })
-            }
+            Some((name, tag)) if !tag.contains('/') => Ok(Self {
+                repository: repository(name)?,
+                reference: Reference::Tag(Tag::parse(tag)?),
+            }),
             _ => Err(bad("it has neither a tag nor a digest")),
         }
     }
@@ -211,7 +240,10 @@ impl ImageName {
     /// The name of this repository's image with that digest.
     #[must_use]
     pub fn by_digest(repository: &Repository, digest: Sha256) -> Self {
-        Self { repository: repository.clone(), reference: Reference::Digest(digest) }
+        Self {
+            repository: repository.clone(),
+            reference: Reference::Digest(digest),
+        }
     }
 }
 
@@ -307,9 +339,21 @@ mod tests {
     #[test]
     fn hostile_names_are_refused() {
         for bad in [
-            "docker.io/../etc:1", "docker.io/a//b:1", "docker.io/A:1", "docker.io/a:..", "docker.io/a:", "docker.io/:1",
-            "docker.io/a", "acme/api:1", "docker.io/a@sha256:zz", "docker.io/a_-b:1", "docker.io/a___b:1", "a b.c/d:1",
-            "docker.io/a/:1", "docker.io/a:b:c\0", "..//a:1",
+            "docker.io/../etc:1",
+            "docker.io/a//b:1",
+            "docker.io/A:1",
+            "docker.io/a:..",
+            "docker.io/a:",
+            "docker.io/:1",
+            "docker.io/a",
+            "acme/api:1",
+            "docker.io/a@sha256:zz",
+            "docker.io/a_-b:1",
+            "docker.io/a___b:1",
+            "a b.c/d:1",
+            "docker.io/a/:1",
+            "docker.io/a:b:c\0",
+            "..//a:1",
         ] {
             assert!(ImageName::parse(bad).is_err(), "{bad}");
         }

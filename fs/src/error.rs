@@ -80,7 +80,9 @@ pub enum FsError {
         kind: String,
     },
     /// A FUSE file system is mounted there whose process is gone (ENOTCONN).
-    #[error("{mountpoint}: an earlier mount whose process has died is still here; remove it with: fusermount3 -u {mountpoint}")]
+    #[error(
+        "{mountpoint}: an earlier mount whose process has died is still here; remove it with: fusermount3 -u {mountpoint}"
+    )]
     DeadMount {
         /// The path that was asked for.
         mountpoint: PathBuf,
@@ -94,7 +96,9 @@ pub enum FsError {
         source: std::io::Error,
     },
     /// The kernel has no FUSE, or this user may not open it.
-    #[error("/dev/fuse: {source}; mounting needs this device, readable and writable (as root: modprobe fuse)")]
+    #[error(
+        "/dev/fuse: {source}; mounting needs this device, readable and writable (as root: modprobe fuse)"
+    )]
     NoFuse {
         /// What the operating system said.
         source: std::io::Error,
@@ -146,8 +150,15 @@ impl FsError {
         match self {
             Self::Disk(err) => of_store(err),
             Self::NoSuchInode { .. } => Errno::ESTALE,
-            Self::WrongKind { wanted: Kind::Directory, .. } => Errno::ENOTDIR,
-            Self::WrongKind { found: Kind::Directory, wanted: Kind::File, .. } => Errno::EISDIR,
+            Self::WrongKind {
+                wanted: Kind::Directory,
+                ..
+            } => Errno::ENOTDIR,
+            Self::WrongKind {
+                found: Kind::Directory,
+                wanted: Kind::File,
+                ..
+            } => Errno::EISDIR,
             Self::WrongKind { .. } => Errno::EINVAL,
             Self::NumbersExhausted { .. } => Errno::EOVERFLOW,
             Self::Busy { .. } => Errno::EBUSY,
@@ -184,24 +195,51 @@ mod tests {
             E::mismatch(place(), "frame"),
             E::malformed(place(), "too long"),
             E::io(place(), gone()),
-            E::Io { place: place(), source: gone() },
-            E::Io { place: place(), source: std::io::Error::from_raw_os_error(Errno::ENODEV as i32) },
-            E::Deadline { place: place(), seconds: 30 },
+            E::Io {
+                place: place(),
+                source: gone(),
+            },
+            E::Io {
+                place: place(),
+                source: std::io::Error::from_raw_os_error(Errno::ENODEV as i32),
+            },
+            E::Deadline {
+                place: place(),
+                seconds: 30,
+            },
             E::Shared(Arc::new(E::Shared(Arc::new(E::missing(place()))))),
         ] {
             assert!(damage.is_damage());
             let err = FsError::from(damage);
             assert_eq!(err.errno(), Errno::EIO, "{err}");
         }
-        assert_eq!(FsError::CutShort { number: 1, end: 2, size: 3 }.errno(), Errno::EIO);
+        assert_eq!(
+            FsError::CutShort {
+                number: 1,
+                end: 2,
+                size: 3
+            }
+            .errno(),
+            Errno::EIO
+        );
     }
 
     #[test]
     fn what_is_no_damage_keeps_its_own_number() {
-        let unsupported = E::Unsupported { place: "ROOT".into(), what: "draft-9".into() };
+        let unsupported = E::Unsupported {
+            place: "ROOT".into(),
+            what: "draft-9".into(),
+        };
         assert_eq!(FsError::from(unsupported).errno(), Errno::EOPNOTSUPP);
         assert_eq!(FsError::NoSuchInode { number: 99 }.errno(), Errno::ESTALE);
-        let wrong = |found, wanted| FsError::WrongKind { number: 1, found, wanted }.errno();
+        let wrong = |found, wanted| {
+            FsError::WrongKind {
+                number: 1,
+                found,
+                wanted,
+            }
+            .errno()
+        };
         assert_eq!(wrong(Kind::File, Kind::Directory), Errno::ENOTDIR);
         assert_eq!(wrong(Kind::Directory, Kind::File), Errno::EISDIR);
         assert_eq!(wrong(Kind::File, Kind::Symlink), Errno::EINVAL);

@@ -8,9 +8,9 @@ use crate::FsError;
 use crate::ending::Ending;
 use crate::view::{Attributes, Kind, View};
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags,
-    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use holdall::monitor::Monitor;
 use holdall::units::index;
@@ -55,7 +55,14 @@ pub(crate) struct Projection {
 impl Projection {
     pub(crate) fn new(view: View, monitor: Arc<dyn Monitor>, ending: Arc<Ending>) -> Self {
         let told = Cache::new(ERRORS_REMEMBERED);
-        Self { view, monitor, told, opens_spared: false, directory_opens_spared: false, ending }
+        Self {
+            view,
+            monitor,
+            told,
+            opens_spared: false,
+            directory_opens_spared: false,
+            ending,
+        }
     }
 
     /// Runs one request against the view. A fault in our own code costs that request only: an unwound
@@ -108,8 +115,13 @@ fn file_type(kind: Kind) -> FileType {
 fn system_time(seconds: i64, nanoseconds: u32) -> SystemTime {
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let epoch = SystemTime::UNIX_EPOCH;
-    let time = if seconds < 0 { epoch.checked_sub(whole) } else { epoch.checked_add(whole) };
-    time.and_then(|time| time.checked_add(Duration::from_nanos(nanoseconds.into()))).unwrap_or(epoch)
+    let time = if seconds < 0 {
+        epoch.checked_sub(whole)
+    } else {
+        epoch.checked_add(whole)
+    };
+    time.and_then(|time| time.checked_add(Duration::from_nanos(nanoseconds.into())))
+        .unwrap_or(epoch)
 }
 
 /// A device number as the kernel's `new_decode_dev` takes it apart: 12 bits of major, 20 of minor.
@@ -122,7 +134,11 @@ fn file_attr(attributes: &Attributes) -> FileAttr {
     FileAttr {
         ino: INodeNo(attributes.number),
         size: attributes.size,
-        blocks: if attributes.kind == Kind::File { attributes.size.div_ceil(512) } else { 0 },
+        blocks: if attributes.kind == Kind::File {
+            attributes.size.div_ceil(512)
+        } else {
+            0
+        },
         atime: time,
         mtime: time,
         ctime: time,
@@ -223,7 +239,10 @@ impl Filesystem for Projection {
         if self.directory_opens_spared {
             reply.error(Errno::ENOSYS);
         } else {
-            reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+            reply.opened(
+                FileHandle(0),
+                FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
+            );
         }
     }
 
@@ -251,7 +270,11 @@ impl Filesystem for Projection {
             view.readdir(ino.0, offset, &mut |entry| {
                 let name = OsStr::from_bytes(entry.name);
                 let full = reply.add(INodeNo(entry.number), entry.next, file_type(entry.kind), name);
-                Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                Ok(if full {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                })
             })
         });
         match listed {
@@ -260,13 +283,24 @@ impl Filesystem for Projection {
         }
     }
 
-    fn readdirplus(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+    fn readdirplus(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
         let listed = self.answer("readdirplus", ino, |view| {
             view.readdir(ino.0, offset, &mut |entry| {
                 let attr = file_attr(&view.attributes(entry)?);
                 let name = OsStr::from_bytes(entry.name);
                 let full = reply.add(INodeNo(entry.number), entry.next, name, &KEEP, &attr, GENERATION);
-                Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                Ok(if full {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                })
             })
         });
         match listed {

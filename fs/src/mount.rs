@@ -47,13 +47,23 @@ pub struct MountOptions {
 
 impl Default for MountOptions {
     fn default() -> Self {
-        Self { threads: None, allow_other: None, read_ahead_kib: 1024, monitor: Arc::new(Silent) }
+        Self {
+            threads: None,
+            allow_other: None,
+            read_ahead_kib: 1024,
+            monitor: Arc::new(Silent),
+        }
     }
 }
 
 impl std::fmt::Debug for MountOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { threads, allow_other, read_ahead_kib, monitor: _ } = self;
+        let Self {
+            threads,
+            allow_other,
+            read_ahead_kib,
+            monitor: _,
+        } = self;
         f.debug_struct("MountOptions")
             .field("threads", threads)
             .field("allow_other", allow_other)
@@ -86,12 +96,20 @@ pub struct Mounted {
 pub fn mount(disk: Disk, mountpoint: &Path, options: &MountOptions) -> Result<Mounted, FsError> {
     let mountpoint = mountpoint::check(mountpoint)?;
     // Each thread opens it for a handle of its own, so fusermount3 opening it for us is not enough.
-    OpenOptions::new().read(true).write(true).open(FUSE_DEVICE).map_err(|source| FsError::NoFuse { source })?;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(FUSE_DEVICE)
+        .map_err(|source| FsError::NoFuse { source })?;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let mut config = Config::default();
     config.n_threads = Some(options.threads.unwrap_or(cores.clamp(2, 8)).max(1));
     config.clone_fd = true;
-    config.acl = if options.allow_other.unwrap_or_else(others_allowed) { SessionACL::All } else { SessionACL::Owner };
+    config.acl = if options.allow_other.unwrap_or_else(others_allowed) {
+        SessionACL::All
+    } else {
+        SessionACL::Owner
+    };
     config.mount_options = vec![
         MountOption::RO,
         MountOption::NoSuid,
@@ -104,11 +122,21 @@ pub fn mount(disk: Disk, mountpoint: &Path, options: &MountOptions) -> Result<Mo
     let ending = Arc::new(Ending::default());
     let view = View::new(disk, geteuid().as_raw(), getegid().as_raw());
     let projection = Projection::new(view, Arc::clone(&options.monitor), Arc::clone(&ending));
-    let refused = |source| FsError::Mount { mountpoint: mountpoint.clone(), source };
-    let session = Session::new(projection, &mountpoint, &config).and_then(Session::spawn).map_err(refused)?;
+    let refused = |source| FsError::Mount {
+        mountpoint: mountpoint.clone(),
+        source,
+    };
+    let session = Session::new(projection, &mountpoint, &config)
+        .and_then(Session::spawn)
+        .map_err(refused)?;
     let at = mountpoint::mounted_at(&mountpoint).map_err(refused)?;
     let device = at.map(|MountEntry { device, .. }| device).unwrap_or_default();
-    let mounted = Mounted { mountpoint, device, ending, session: Some(session) };
+    let mounted = Mounted {
+        mountpoint,
+        device,
+        ending,
+        session: Some(session),
+    };
     mounted.await_answer()?;
     raise_read_ahead(&mounted.device, options.read_ahead_kib);
     Ok(mounted)
@@ -125,7 +153,10 @@ fn others_allowed() -> bool {
 /// without sysfs, reading is slower and nothing else, so failure is not an error.
 fn raise_read_ahead(device: &str, kib: u32) {
     let path = format!("/sys/class/bdi/{device}/read_ahead_kb");
-    let _ = OpenOptions::new().write(true).open(path).and_then(|mut file| write!(file, "{kib}"));
+    let _ = OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| write!(file, "{kib}"));
 }
 
 impl Mounted {
@@ -142,20 +173,39 @@ impl Mounted {
             return Ok(());
         }
         let mountpoint = || self.mountpoint.clone();
-        let there = mountpoint::mounted_at(&self.mountpoint)
-            .map_err(|source| FsError::Unmount { mountpoint: mountpoint(), source })?;
+        let there = mountpoint::mounted_at(&self.mountpoint).map_err(|source| FsError::Unmount {
+            mountpoint: mountpoint(),
+            source,
+        })?;
         match there {
             None => return Ok(()),
-            Some(there) if there.device != self.device => return Err(FsError::Covered { mountpoint: mountpoint() }),
+            Some(there) if there.device != self.device => {
+                return Err(FsError::Covered {
+                    mountpoint: mountpoint(),
+                });
+            }
             Some(_) => {}
         }
-        let flags = if how == Detach::Lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
+        let flags = if how == Detach::Lazily {
+            MntFlags::MNT_DETACH
+        } else {
+            MntFlags::empty()
+        };
         match umount2(&self.mountpoint, flags | MntFlags::UMOUNT_NOFOLLOW) {
             // EINVAL: somebody was faster.
             Ok(()) | Err(Errno::EINVAL) => {}
-            Err(Errno::EBUSY) => return Err(FsError::Busy { mountpoint: mountpoint() }),
+            Err(Errno::EBUSY) => {
+                return Err(FsError::Busy {
+                    mountpoint: mountpoint(),
+                });
+            }
             Err(Errno::EPERM) => self.fusermount(how)?,
-            Err(err) => return Err(FsError::Unmount { mountpoint: mountpoint(), source: err.into() }),
+            Err(err) => {
+                return Err(FsError::Unmount {
+                    mountpoint: mountpoint(),
+                    source: err.into(),
+                });
+            }
         }
         if how == Detach::WhenIdle {
             // Bounded, as a copy of the mount in another mount namespace keeps the session alive.
@@ -168,7 +218,9 @@ impl Mounted {
     pub fn wait(&self) -> Result<(), FsError> {
         self.ending.wait();
         if self.is_mounted() {
-            return Err(FsError::Stopped { mountpoint: self.mountpoint.clone() });
+            return Err(FsError::Stopped {
+                mountpoint: self.mountpoint.clone(),
+            });
         }
         Ok(())
     }
@@ -184,20 +236,31 @@ impl Mounted {
         let (tell, told) = channel();
         let path = self.mountpoint.clone();
         let ask = std::thread::Builder::new().name("holdall-mount".into());
-        let refused = |source| FsError::Mount { mountpoint: self.mountpoint.clone(), source };
-        ask.spawn(move || tell.send(path.metadata().map(drop))).map_err(refused)?;
+        let refused = |source| FsError::Mount {
+            mountpoint: self.mountpoint.clone(),
+            source,
+        };
+        ask.spawn(move || tell.send(path.metadata().map(drop)))
+            .map_err(refused)?;
         loop {
             match told.recv_timeout(LOOK_EVERY) {
                 Ok(answer) => return answer.map_err(refused),
                 Err(RecvTimeoutError::Timeout) if !self.ending.is_reached() => {}
-                Err(_) => return Err(FsError::Stopped { mountpoint: self.mountpoint.clone() }),
+                Err(_) => {
+                    return Err(FsError::Stopped {
+                        mountpoint: self.mountpoint.clone(),
+                    });
+                }
             }
         }
     }
 
     /// The way out for those who may not umount(2).
     fn fusermount(&self, how: Detach) -> Result<(), FsError> {
-        let failed = |source| FsError::Unmount { mountpoint: self.mountpoint.clone(), source };
+        let failed = |source| FsError::Unmount {
+            mountpoint: self.mountpoint.clone(),
+            source,
+        };
         let run = |program: &str| {
             let mut command = Command::new(program);
             command.env("LC_ALL", "C").stdin(Stdio::null()).arg("-u");
@@ -216,7 +279,9 @@ impl Mounted {
         }
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         if said.contains("busy") {
-            return Err(FsError::Busy { mountpoint: self.mountpoint.clone() });
+            return Err(FsError::Busy {
+                mountpoint: self.mountpoint.clone(),
+            });
         }
         Err(failed(io::Error::other(said)))
     }

@@ -27,7 +27,10 @@ pub(crate) fn mounted_at(path: &Path) -> io::Result<Option<MountEntry>> {
 
 fn topmost(table: &[u8], path: &Path) -> Option<MountEntry> {
     // Later mounts come later in the table, and cover earlier ones.
-    table.split(|&byte| byte == b'\n').filter_map(parse).rfind(|entry| entry.mountpoint == path)
+    table
+        .split(|&byte| byte == b'\n')
+        .filter_map(parse)
+        .rfind(|entry| entry.mountpoint == path)
 }
 
 /// A line of the table: `36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw`.
@@ -39,7 +42,11 @@ fn parse(line: &[u8]) -> Option<MountEntry> {
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mountpoint = PathBuf::from(std::ffi::OsString::from_vec(unescape(mountpoint)));
-    Some(MountEntry { device: text(device), mountpoint, kind: text(kind) })
+    Some(MountEntry {
+        device: text(device),
+        mountpoint,
+        kind: text(kind),
+    })
 }
 
 /// Undoes the table's `\040` for what would break a line apart.
@@ -67,29 +74,59 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 pub(crate) fn check(path: &Path) -> Result<PathBuf, FsError> {
     let mountpoint = || path.to_owned();
     let by_error = |source: io::Error| match source.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOTCONN) => FsError::DeadMount { mountpoint: mountpoint() },
-        Some(Errno::ENOENT) => FsError::MountpointMissing { mountpoint: mountpoint() },
-        Some(Errno::ENOTDIR) => FsError::MountpointNotDirectory { mountpoint: mountpoint() },
-        _ => FsError::Mountpoint { mountpoint: mountpoint(), source },
+        Some(Errno::ENOTCONN) => FsError::DeadMount {
+            mountpoint: mountpoint(),
+        },
+        Some(Errno::ENOENT) => FsError::MountpointMissing {
+            mountpoint: mountpoint(),
+        },
+        Some(Errno::ENOTDIR) => FsError::MountpointNotDirectory {
+            mountpoint: mountpoint(),
+        },
+        _ => FsError::Mountpoint {
+            mountpoint: mountpoint(),
+            source,
+        },
     };
     let absolute = path.canonicalize().map_err(by_error)?;
     // Asked of the table and not of the directory: a dead mount goes on answering stat from the
     // kernel's cache. statfs is never cached.
-    if let Some(there) = mounted_at(&absolute).map_err(by_error)?.filter(|entry| entry.kind.starts_with("fuse")) {
+    if let Some(there) = mounted_at(&absolute)
+        .map_err(by_error)?
+        .filter(|entry| entry.kind.starts_with("fuse"))
+    {
         return Err(match nix::sys::statvfs::statvfs(&absolute) {
-            Err(Errno::ENOTCONN | Errno::ECONNABORTED) => FsError::DeadMount { mountpoint: mountpoint() },
-            _ => FsError::AlreadyMounted { mountpoint: mountpoint(), kind: there.kind },
+            Err(Errno::ENOTCONN | Errno::ECONNABORTED) => FsError::DeadMount {
+                mountpoint: mountpoint(),
+            },
+            _ => FsError::AlreadyMounted {
+                mountpoint: mountpoint(),
+                kind: there.kind,
+            },
         });
     }
     if !absolute.metadata().map_err(by_error)?.is_dir() {
-        return Err(FsError::MountpointNotDirectory { mountpoint: mountpoint() });
+        return Err(FsError::MountpointNotDirectory {
+            mountpoint: mountpoint(),
+        });
     }
-    if absolute.read_dir().map_err(by_error)?.next().transpose().map_err(by_error)?.is_some() {
-        return Err(FsError::MountpointNotEmpty { mountpoint: mountpoint() });
+    if absolute
+        .read_dir()
+        .map_err(by_error)?
+        .next()
+        .transpose()
+        .map_err(by_error)?
+        .is_some()
+    {
+        return Err(FsError::MountpointNotEmpty {
+            mountpoint: mountpoint(),
+        });
     }
     // The kernel and fusermount3 take C strings.
     if absolute.as_os_str().as_bytes().contains(&0) {
-        return Err(FsError::MountpointMissing { mountpoint: mountpoint() });
+        return Err(FsError::MountpointMissing {
+            mountpoint: mountpoint(),
+        });
     }
     Ok(absolute)
 }
@@ -117,12 +154,27 @@ mod tests {
     fn only_an_empty_directory_is_a_mountpoint() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        assert!(matches!(check(&path("none")), Err(FsError::MountpointMissing { .. })));
+        assert!(matches!(
+            check(&path("none")),
+            Err(FsError::MountpointMissing { .. })
+        ));
         std::fs::File::create(path("file")).unwrap();
-        assert!(matches!(check(&path("file")), Err(FsError::MountpointNotDirectory { .. })));
-        assert!(matches!(check(&path("file/x")), Err(FsError::MountpointNotDirectory { .. })));
-        assert!(matches!(check(folder.path()), Err(FsError::MountpointNotEmpty { .. })));
+        assert!(matches!(
+            check(&path("file")),
+            Err(FsError::MountpointNotDirectory { .. })
+        ));
+        assert!(matches!(
+            check(&path("file/x")),
+            Err(FsError::MountpointNotDirectory { .. })
+        ));
+        assert!(matches!(
+            check(folder.path()),
+            Err(FsError::MountpointNotEmpty { .. })
+        ));
         std::fs::create_dir(path("dir")).unwrap();
-        assert_eq!(check(&path("dir/../dir")).unwrap(), path("dir").canonicalize().unwrap());
+        assert_eq!(
+            check(&path("dir/../dir")).unwrap(),
+            path("dir").canonicalize().unwrap()
+        );
     }
 }

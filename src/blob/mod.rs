@@ -53,7 +53,10 @@ impl Uncached {
     /// A source that reads that medium.
     #[must_use]
     pub fn new(medium: Arc<dyn Medium>) -> Self {
-        Self { medium, last: parking_lot::Mutex::new(None) }
+        Self {
+            medium,
+            last: parking_lot::Mutex::new(None),
+        }
     }
 }
 
@@ -78,7 +81,11 @@ impl FrameSource for Uncached {
 /// A frame's place on that medium, for messages.
 #[must_use]
 pub fn name_of(medium: &dyn Medium, place: &Place) -> String {
-    format!("{} at {}", medium.place(MediumFile::Pack(place.pack)), place.frame)
+    format!(
+        "{} at {}",
+        medium.place(MediumFile::Pack(place.pack)),
+        place.frame
+    )
 }
 
 /// A chunk, or a run of zeros, of a blob.
@@ -117,7 +124,11 @@ impl BlobReader {
     /// A reader over content of that size.
     #[must_use]
     pub fn new(source: Arc<dyn FrameSource>, size: u64, content: Content) -> Self {
-        Self { source, size, content: Arc::new(content) }
+        Self {
+            source,
+            size,
+            content: Arc::new(content),
+        }
     }
 
     /// Length in bytes.
@@ -133,15 +144,26 @@ impl BlobReader {
         }
         let mut page = self.source.list_page(&list.hash, list.depth - 1, &list.place)?;
         if page.covers() != self.size {
-            let why = format!("a chunk list covers {} bytes of a blob of {}", page.covers(), self.size);
+            let why = format!(
+                "a chunk list covers {} bytes of a blob of {}",
+                page.covers(),
+                self.size
+            );
             return Err(Error::malformed(self.source.name_of(&list.place), why));
         }
         let mut base = 0;
         while page.level > 0 {
-            let (start, entry) = page.find(offset - base).ok_or_else(|| self.past_end(&list.place))?;
-            let below = self.source.list_page(&PageHash::from_bytes(entry.hash), page.level - 1, &entry.place)?;
+            let (start, entry) = page
+                .find(offset - base)
+                .ok_or_else(|| self.past_end(&list.place))?;
+            let below =
+                self.source
+                    .list_page(&PageHash::from_bytes(entry.hash), page.level - 1, &entry.place)?;
             if below.covers() != entry.end - start {
-                return Err(Error::malformed(self.source.name_of(&entry.place), "a chunk list's page covers less or more than its parent says"));
+                return Err(Error::malformed(
+                    self.source.name_of(&entry.place),
+                    "a chunk list's page covers less or more than its parent says",
+                ));
             }
             base += start;
             page = below;
@@ -154,21 +176,42 @@ impl BlobReader {
     }
 
     fn unsupported(&self) -> Error {
-        Error::Unsupported { place: "a blob".to_owned(), what: format!("content '{}'", self.content.name()) }
+        Error::Unsupported {
+            place: "a blob".to_owned(),
+            what: format!("content '{}'", self.content.name()),
+        }
     }
 
     /// The piece that covers `offset`, which must be below the size, and the pieces that follow it in
     /// the same page as far as they are at hand.
     fn pieces_at(&self, offset: u64) -> Result<(Piece, Vec<Piece>)> {
-        let Content::List(list) = self.content.as_ref() else { return Err(self.unsupported()) };
+        let Content::List(list) = self.content.as_ref() else {
+            return Err(self.unsupported());
+        };
         let Some((base, page)) = self.leaf_page(list, offset)? else {
             let id = ChunkId::from_bytes(*list.hash.as_bytes());
-            return Ok((Piece { start: 0, end: self.size, id, place: list.place }, Vec::new()));
+            return Ok((
+                Piece {
+                    start: 0,
+                    end: self.size,
+                    id,
+                    place: list.place,
+                },
+                Vec::new(),
+            ));
         };
         let at = page.entries.partition_point(|e| e.end <= offset - base);
-        let mut start = base + at.checked_sub(1).and_then(|i| page.entries.get(i)).map_or(0, |e| e.end);
+        let mut start = base
+            + at.checked_sub(1)
+                .and_then(|i| page.entries.get(i))
+                .map_or(0, |e| e.end);
         let mut pieces = page.entries.iter().skip(at).take(48).map(|e: &ListEntry| {
-            let piece = Piece { start, end: base + e.end, id: ChunkId::from_bytes(e.hash), place: e.place };
+            let piece = Piece {
+                start,
+                end: base + e.end,
+                id: ChunkId::from_bytes(e.hash),
+                place: e.place,
+            };
             start = piece.end;
             piece
         });
@@ -221,7 +264,11 @@ impl BlobReader {
             return Ok(Bytes::from_static(ZEROS.get(..n).unwrap_or_default()));
         }
         let frame = self.source.frame(&piece.place)?;
-        let check = |p: &Piece| frame.chunk(p.place.start, &p.id, p.end - p.start, || self.source.name_of(&p.place));
+        let check = |p: &Piece| {
+            frame.chunk(p.place.start, &p.id, p.end - p.start, || {
+                self.source.name_of(&p.place)
+            })
+        };
         let first = check(&piece)?;
         // Chunks that follow each other in the frame as they do in the blob leave as one slice.
         let mut last = piece;
@@ -239,7 +286,10 @@ impl BlobReader {
             return Ok(first.slice(index64(skip)..index64(skip) + n));
         }
         let n = index64(last.end - offset).min(max);
-        let start = piece.place.start.saturating_add(crate::units::len32(index64(skip)));
+        let start = piece
+            .place
+            .start
+            .saturating_add(crate::units::len32(index64(skip)));
         Ok(frame.bytes(start, start.saturating_add(crate::units::len32(n))))
     }
 
@@ -266,7 +316,9 @@ impl BlobReader {
         }
         // A hint: whatever is wrong will be said by the read itself.
         if let Ok((piece, more)) = self.pieces_at(offset) {
-            let same = |p: &&Piece| p.is_zeros() || (p.place.pack, p.place.frame) == (piece.place.pack, piece.place.frame);
+            let same = |p: &&Piece| {
+                p.is_zeros() || (p.place.pack, p.place.frame) == (piece.place.pack, piece.place.frame)
+            };
             if let Some(next) = more.iter().find(|p| !same(p)) {
                 self.source.prefetch(&next.place);
             }

@@ -1,7 +1,9 @@
 //! Reading a catalogue: opening checks the top page, each look-up its own path.
 
 use crate::error::{Error, Result};
-use crate::format::catalogue::{CATALOGUE_PAGE_MAX, FANOUT, FOOTER_LEN, Footer, InteriorPage, Kind, Leaf, LeafPage, sort_key};
+use crate::format::catalogue::{
+    CATALOGUE_PAGE_MAX, FANOUT, FOOTER_LEN, Footer, InteriorPage, Kind, Leaf, LeafPage, sort_key,
+};
 use crate::format::root::Root;
 use crate::ids::Sha256;
 use crate::medium::{Medium, MediumFile};
@@ -36,10 +38,20 @@ impl CatalogueReader {
         let place = medium.place(file);
         let found = medium.len(file)?.ok_or_else(|| Error::missing(&place))?;
         if found != root.catalogue_bytes || found < len64(FOOTER_LEN) {
-            return Err(Error::malformed(place, format!("{found} bytes long, where ROOT says {}", root.catalogue_bytes)));
+            return Err(Error::malformed(
+                place,
+                format!("{found} bytes long, where ROOT says {}", root.catalogue_bytes),
+            ));
         }
         let footer = Footer::decode(&medium.read(file, found - len64(FOOTER_LEN), FOOTER_LEN)?, &place)?;
-        let mut reader = Self { medium, file, leaves: root.catalogue_leaves, level: footer.level, top: None, pages: Cache::new(CACHED_PAGES) };
+        let mut reader = Self {
+            medium,
+            file,
+            leaves: root.catalogue_leaves,
+            level: footer.level,
+            top: None,
+            pages: Cache::new(CACHED_PAGES),
+        };
         if root.catalogue_leaves == 0 {
             if root.catalogue_root != crate::merkle::root(&[]) {
                 return Err(Error::mismatch(place, "the empty catalogue's root"));
@@ -54,7 +66,13 @@ impl CatalogueReader {
             level += 1;
         }
         if footer.level != level {
-            return Err(Error::malformed(place, format!("{} levels, where {} leaves need {level}", footer.level, root.catalogue_leaves)));
+            return Err(Error::malformed(
+                place,
+                format!(
+                    "{} levels, where {} leaves need {level}",
+                    footer.level, root.catalogue_leaves
+                ),
+            ));
         }
         reader.top = Some(reader.load(footer.top, footer.top_bytes, footer.level, &root.catalogue_root)?);
         Ok(reader)
@@ -96,7 +114,10 @@ impl CatalogueReader {
     }
 
     fn contradiction(&self) -> Error {
-        Error::malformed(self.medium.place(self.file), "the pages contradict the number of leaves in ROOT")
+        Error::malformed(
+            self.medium.place(self.file),
+            "the pages contradict the number of leaves in ROOT",
+        )
     }
 
     /// The page of leaves that holds the leaf at `position`, and the page's first position.
@@ -124,19 +145,28 @@ impl CatalogueReader {
             return Ok(None);
         }
         let (first, page) = self.page_of(position)?;
-        page.leaves.get(crate::units::index64(position - first)).cloned().map(Some).ok_or_else(|| self.contradiction())
+        page.leaves
+            .get(crate::units::index64(position - first))
+            .cloned()
+            .map(Some)
+            .ok_or_else(|| self.contradiction())
     }
 
     /// The position of the first leaf whose sort key is not below `key`.
     pub fn lower_bound(&self, key: &[u8]) -> Result<u64> {
-        let Some(mut page) = self.top.clone() else { return Ok(0) };
+        let Some(mut page) = self.top.clone() else {
+            return Ok(0);
+        };
         let mut first = 0_u64;
         let mut level = self.level;
         loop {
             match page {
                 Page::Interior(interior) => {
                     let span = len64(FANOUT).saturating_pow(u32::from(level));
-                    let at = interior.children.partition_point(|c| c.first_key.as_slice() <= key).saturating_sub(1);
+                    let at = interior
+                        .children
+                        .partition_point(|c| c.first_key.as_slice() <= key)
+                        .saturating_sub(1);
                     first += len64(at) * span;
                     level -= 1;
                     page = self.child(&interior, at)?;
@@ -154,30 +184,49 @@ impl CatalogueReader {
     /// The first keys in interior pages are under no hash. So that a false one cannot hide a leaf,
     /// where the answer lies at a page's edge the neighbouring page's own leaf is asked.
     fn check_neighbours(&self, key: &[u8], first: u64, position: u64, at_end: bool) -> Result<()> {
-        let before_holds = position != first || position == 0 || self.at(position - 1)?.is_some_and(|l| l.sort_key().as_slice() < key);
-        let after_holds = !at_end || position >= self.leaves || self.at(position)?.is_some_and(|l| l.sort_key().as_slice() >= key);
+        let before_holds = position != first
+            || position == 0
+            || self
+                .at(position - 1)?
+                .is_some_and(|l| l.sort_key().as_slice() < key);
+        let after_holds = !at_end
+            || position >= self.leaves
+            || self.at(position)?.is_some_and(|l| l.sort_key().as_slice() >= key);
         if before_holds && after_holds {
             return Ok(());
         }
-        Err(Error::malformed(self.medium.place(self.file), "an interior page's first keys lead astray"))
+        Err(Error::malformed(
+            self.medium.place(self.file),
+            "an interior page's first keys lead astray",
+        ))
     }
 
     /// The leaf of that kind and name, and its position.
     pub fn get(&self, kind: Kind, name: &str) -> Result<Option<(u64, Leaf)>> {
         let key = sort_key(kind, name);
         let position = self.lower_bound(&key)?;
-        Ok(self.at(position)?.filter(|leaf| leaf.kind == kind && leaf.name == name).map(|leaf| (position, leaf)))
+        Ok(self
+            .at(position)?
+            .filter(|leaf| leaf.kind == kind && leaf.name == name)
+            .map(|leaf| (position, leaf)))
     }
 
     /// The positions at which leaves of that kind begin and end.
     pub fn range_of(&self, kind: Kind) -> Result<(u64, u64)> {
-        Ok((self.lower_bound(&[kind.tag()])?, self.lower_bound(&[kind.tag() + 1])?))
+        Ok((
+            self.lower_bound(&[kind.tag()])?,
+            self.lower_bound(&[kind.tag() + 1])?,
+        ))
     }
 
     /// The leaves from a position on, read as the iterator goes.
     #[must_use]
     pub const fn leaves_from(&self, position: u64) -> Leaves<'_> {
-        Leaves { reader: self, position, page: None }
+        Leaves {
+            reader: self,
+            position,
+            page: None,
+        }
     }
 }
 
@@ -196,7 +245,10 @@ impl Iterator for Leaves<'_> {
         if self.position >= self.reader.leaves {
             return None;
         }
-        let held = self.page.take().filter(|(first, page)| self.position - first < len64(page.leaves.len()));
+        let held = self
+            .page
+            .take()
+            .filter(|(first, page)| self.position - first < len64(page.leaves.len()));
         let (first, page) = match held.map_or_else(|| self.reader.page_of(self.position), Ok) {
             Ok(found) => found,
             Err(e) => {
@@ -204,7 +256,10 @@ impl Iterator for Leaves<'_> {
                 return Some(Err(e));
             }
         };
-        let leaf = page.leaves.get(crate::units::index64(self.position - first)).cloned();
+        let leaf = page
+            .leaves
+            .get(crate::units::index64(self.position - first))
+            .cloned();
         self.position += 1;
         self.page = Some((first, page));
         Some(leaf.ok_or_else(|| self.reader.contradiction()))

@@ -33,23 +33,40 @@ impl CatalogueWriter {
     /// Writes to a file just created.
     #[must_use]
     pub fn new(writer: Box<dyn MediumWriter>) -> Self {
-        Self { writer, offset: 0, leaves: 0, last_key: Vec::new(), page: Vec::new(), levels: Vec::new() }
+        Self {
+            writer,
+            offset: 0,
+            leaves: 0,
+            last_key: Vec::new(),
+            page: Vec::new(),
+            levels: Vec::new(),
+        }
     }
 
     /// Adds the next leaf.
     pub fn push(&mut self, leaf: Leaf) -> Result<()> {
         let key = leaf.sort_key();
         if key <= self.last_key {
-            return Err(Error::malformed(format!("catalogue leaf {}", leaf.name), "out of order"));
+            return Err(Error::malformed(
+                format!("catalogue leaf {}", leaf.name),
+                "out of order",
+            ));
         }
         self.last_key = key;
         self.leaves += 1;
         self.page.push(leaf);
-        if self.page.len() == FANOUT { self.flush_leaves() } else { Ok(()) }
+        if self.page.len() == FANOUT {
+            self.flush_leaves()
+        } else {
+            Ok(())
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(u64, u32)> {
-        debug_assert!(len64(bytes.len()) <= u64::from(CATALOGUE_PAGE_MAX), "leaves are bounded so that pages are");
+        debug_assert!(
+            len64(bytes.len()) <= u64::from(CATALOGUE_PAGE_MAX),
+            "leaves are bounded so that pages are"
+        );
         self.writer.append(&[bytes])?;
         let offset = self.offset;
         self.offset += len64(bytes.len());
@@ -58,11 +75,21 @@ impl CatalogueWriter {
 
     fn flush_leaves(&mut self) -> Result<()> {
         let leaves = std::mem::take(&mut self.page);
-        let Some(first_key) = leaves.first().map(Leaf::sort_key) else { return Ok(()) };
+        let Some(first_key) = leaves.first().map(Leaf::sort_key) else {
+            return Ok(());
+        };
         let page = LeafPage { leaves };
         let hash = page.hash();
         let (offset, page_bytes) = self.write(&page.encode())?;
-        self.add_child(0, Child { hash, offset, page_bytes, first_key })
+        self.add_child(
+            0,
+            Child {
+                hash,
+                offset,
+                page_bytes,
+                first_key,
+            },
+        )
     }
 
     /// Adds a child to the level at `at` (0 is the first above the leaf pages).
@@ -79,12 +106,22 @@ impl CatalogueWriter {
 
     fn flush_level(&mut self, at: usize) -> Result<()> {
         let children = self.levels.get_mut(at).map(std::mem::take).unwrap_or_default();
-        let Some(first_key) = children.first().map(|c| c.first_key.clone()) else { return Ok(()) };
+        let Some(first_key) = children.first().map(|c| c.first_key.clone()) else {
+            return Ok(());
+        };
         let level = u8::try_from(at + 1).unwrap_or(u8::MAX);
         let page = InteriorPage { level, children };
         let hash = page.hash();
         let (offset, page_bytes) = self.write(&page.encode())?;
-        self.add_child(at + 1, Child { hash, offset, page_bytes, first_key })
+        self.add_child(
+            at + 1,
+            Child {
+                hash,
+                offset,
+                page_bytes,
+                first_key,
+            },
+        )
     }
 
     /// Writes what is left and the footer, and makes the file durable.
@@ -97,14 +134,25 @@ impl CatalogueWriter {
             at += 1;
         }
         let top = self.levels.get(at).and_then(|level| level.first()).cloned();
-        let footer = top.as_ref().map_or(Footer { level: 0, top: 0, top_bytes: 0 }, |top| Footer {
-            level: u8::try_from(at).unwrap_or(u8::MAX),
-            top: top.offset,
-            top_bytes: top.page_bytes,
-        });
+        let footer = top.as_ref().map_or(
+            Footer {
+                level: 0,
+                top: 0,
+                top_bytes: 0,
+            },
+            |top| Footer {
+                level: u8::try_from(at).unwrap_or(u8::MAX),
+                top: top.offset,
+                top_bytes: top.page_bytes,
+            },
+        );
         self.write(&footer.encode())?;
         self.writer.finish()?;
         let root = top.map_or_else(|| crate::merkle::root(&[]), |top| top.hash);
-        Ok(WrittenCatalogue { leaves: self.leaves, bytes: self.offset, root })
+        Ok(WrittenCatalogue {
+            leaves: self.leaves,
+            bytes: self.offset,
+            root,
+        })
     }
 }

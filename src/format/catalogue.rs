@@ -97,6 +97,16 @@ pub fn sort_key(kind: Kind, name: &str) -> Vec<u8> {
     key
 }
 
+/// What all images of that repository are sorted after, and nothing else is: their sort keys' common
+/// beginning.
+#[must_use]
+pub fn repository_key(repository: &str) -> Vec<u8> {
+    let mut key = vec![Kind::Image.tag()];
+    key.extend_from_slice(repository.as_bytes());
+    key.push(0);
+    key
+}
+
 impl Leaf {
     /// What this leaf is sorted by.
     #[must_use]
@@ -108,8 +118,12 @@ impl Leaf {
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        out.u8(self.kind.tag()).bytes16(self.name.as_bytes()).bytes16(self.media_type.as_bytes());
-        out.put(self.sha256.as_bytes()).put(self.blob_id.as_bytes()).u64(self.size);
+        out.u8(self.kind.tag())
+            .bytes16(self.name.as_bytes())
+            .bytes16(self.media_type.as_bytes());
+        out.put(self.sha256.as_bytes())
+            .put(self.blob_id.as_bytes())
+            .u64(self.size);
         self.content.encode(&mut out);
         out.finish()
     }
@@ -192,7 +206,10 @@ fn seal(mut out: Encoder) -> Vec<u8> {
 }
 
 fn open<'a>(bytes: &'a [u8], level: u8, place: &'a str) -> Result<(Decoder<'a>, usize)> {
-    let body = bytes.len().checked_sub(CHECK_LEN).and_then(|n| bytes.split_at_checked(n));
+    let body = bytes
+        .len()
+        .checked_sub(CHECK_LEN)
+        .and_then(|n| bytes.split_at_checked(n));
     let Some((body, check)) = body else {
         return Err(Error::malformed(place, "the page is cut short"));
     };
@@ -205,7 +222,9 @@ fn open<'a>(bytes: &'a [u8], level: u8, place: &'a str) -> Result<(Decoder<'a>, 
     let found = from.u8()?;
     let count = usize::from(from.u16()?);
     if found != level || count == 0 || count > FANOUT {
-        return Err(from.error(format_args!("a page of level {found} with {count} entries, where level {level} belongs")));
+        return Err(from.error(format_args!(
+            "a page of level {found} with {count} entries, where level {level} belongs"
+        )));
     }
     Ok((from, count))
 }
@@ -214,14 +233,22 @@ impl LeafPage {
     /// Hash of the page's subtree.
     #[must_use]
     pub fn hash(&self) -> Sha256 {
-        merkle::root(&self.leaves.iter().map(|leaf| merkle::leaf_hash(&leaf.canonical())).collect::<Vec<_>>())
+        merkle::root(
+            &self
+                .leaves
+                .iter()
+                .map(|leaf| merkle::leaf_hash(&leaf.canonical()))
+                .collect::<Vec<_>>(),
+        )
     }
 
     /// The page's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        out.put(PAGE_MAGIC).u8(0).u16(u16::try_from(self.leaves.len()).unwrap_or(u16::MAX));
+        out.put(PAGE_MAGIC)
+            .u8(0)
+            .u16(u16::try_from(self.leaves.len()).unwrap_or(u16::MAX));
         for leaf in &self.leaves {
             out.put(&leaf.encode());
         }
@@ -263,9 +290,14 @@ impl InteriorPage {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        out.put(PAGE_MAGIC).u8(self.level).u16(u16::try_from(self.children.len()).unwrap_or(u16::MAX));
+        out.put(PAGE_MAGIC)
+            .u8(self.level)
+            .u16(u16::try_from(self.children.len()).unwrap_or(u16::MAX));
         for child in &self.children {
-            out.put(child.hash.as_bytes()).u64(child.offset).u32(child.page_bytes).bytes16(&child.first_key);
+            out.put(child.hash.as_bytes())
+                .u64(child.offset)
+                .u32(child.page_bytes)
+                .bytes16(&child.first_key);
         }
         seal(out)
     }
@@ -281,7 +313,9 @@ impl InteriorPage {
                 page_bytes: from.u32()?,
                 first_key: from.bytes16(NAME_MAX + 2)?.to_vec(),
             };
-            if child.page_bytes > CATALOGUE_PAGE_MAX || children.last().is_some_and(|c| c.first_key >= child.first_key) {
+            if child.page_bytes > CATALOGUE_PAGE_MAX
+                || children.last().is_some_and(|c| c.first_key >= child.first_key)
+            {
                 return Err(from.error("a child is too long or out of order"));
             }
             children.push(child);
@@ -311,7 +345,10 @@ impl Footer {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        out.put(FOOTER_MAGIC).u8(self.level).u64(self.top).u32(self.top_bytes);
+        out.put(FOOTER_MAGIC)
+            .u8(self.level)
+            .u64(self.top)
+            .u32(self.top_bytes);
         let mut bytes = out.finish();
         bytes.resize(FOOTER_LEN - CHECK_LEN, 0);
         let check = blake3::hash(&bytes);
@@ -323,7 +360,11 @@ impl Footer {
     pub fn decode(bytes: &[u8], place: &str) -> Result<Self> {
         let mut from = Decoder::new(bytes, place);
         from.magic(FOOTER_MAGIC)?;
-        let footer = Self { level: from.u8()?, top: from.u64()?, top_bytes: from.u32()? };
+        let footer = Self {
+            level: from.u8()?,
+            top: from.u64()?,
+            top_bytes: from.u32()?,
+        };
         if bytes != footer.encode() {
             return Err(Error::mismatch(place, "the catalogue's footer"));
         }

@@ -38,8 +38,14 @@ impl<'a> Decoder<'a> {
 
     /// The next `n` bytes.
     pub fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(n).ok_or_else(|| self.error("length overflows"))?;
-        let slice = self.bytes.get(self.at..end).ok_or_else(|| self.error(format_args!("{n} bytes expected, {} left", self.remaining())))?;
+        let end = self
+            .at
+            .checked_add(n)
+            .ok_or_else(|| self.error("length overflows"))?;
+        let slice = self
+            .bytes
+            .get(self.at..end)
+            .ok_or_else(|| self.error(format_args!("{n} bytes expected, {} left", self.remaining())))?;
         self.at = end;
         Ok(slice)
     }
@@ -161,8 +167,12 @@ impl Encoder {
 
     /// Bytes with a two-byte length before them; the caller has bounded them to 65,535.
     pub fn bytes16(&mut self, bytes: &[u8]) -> &mut Self {
-        debug_assert!(bytes.len() <= usize::from(u16::MAX), "callers validate names at construction");
-        self.u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX)).put(bytes)
+        debug_assert!(
+            bytes.len() <= usize::from(u16::MAX),
+            "callers validate names at construction"
+        );
+        self.u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX))
+            .put(bytes)
     }
 
     /// The bytes.

@@ -26,7 +26,10 @@ impl Place {
 
     /// Appends the 16 bytes.
     pub fn encode(&self, out: &mut Encoder) {
-        out.u32(self.pack.get()).u32(self.frame.get()).u32(self.frame_bytes).u32(self.start);
+        out.u32(self.pack.get())
+            .u32(self.frame.get())
+            .u32(self.frame_bytes)
+            .u32(self.start);
     }
 
     /// Reads the 16 bytes; their sense is checked where they are followed.
@@ -62,7 +65,11 @@ impl ListRef {
         if depth > 8 {
             return Err(from.error(format_args!("a list of {depth} levels")));
         }
-        Ok(Self { depth, hash: PageHash::from_bytes(from.array()?), place: Place::default() })
+        Ok(Self {
+            depth,
+            hash: PageHash::from_bytes(from.array()?),
+            place: Place::default(),
+        })
     }
 }
 
@@ -100,7 +107,12 @@ impl TreeRef {
         entries: 0,
         inodes: 1,
         subdirectories: 0,
-        place: Place { pack: PackNumber::new(0), frame: PackOffset::new(0), frame_bytes: 0, start: 0 },
+        place: Place {
+            pack: PackNumber::new(0),
+            frame: PackOffset::new(0),
+            frame_bytes: 0,
+            start: 0,
+        },
     };
 
     /// Appends the canonical part.
@@ -125,7 +137,11 @@ impl TreeRef {
             && tree.entries < tree.inodes
             && tree.subdirectories <= tree.entries
             && (tree.entries > 0) == (tree.hash != Self::EMPTY.hash);
-        if sane { Ok(tree) } else { Err(from.error("a directory's counts contradict each other")) }
+        if sane {
+            Ok(tree)
+        } else {
+            Err(from.error("a directory's counts contradict each other"))
+        }
     }
 }
 
@@ -212,12 +228,20 @@ impl Content {
 
     /// Reads the canonical part.
     pub fn decode(from: &mut Decoder<'_>) -> Result<Self> {
-        let object = |from: &mut Decoder<'_>| Ok::<_, crate::Error>(ObjectRef { size: from.u64()?, list: ListRef::decode(from)? });
+        let object = |from: &mut Decoder<'_>| {
+            Ok::<_, crate::Error>(ObjectRef {
+                size: from.u64()?,
+                list: ListRef::decode(from)?,
+            })
+        };
         Ok(match from.u8()? {
             0 => Self::Nothing,
             1 => Self::Inline(from.bytes16(INLINE_MAX as usize)?.to_vec()),
             2 => Self::List(ListRef::decode(from)?),
-            3 => Self::Recipe { object: object(from)?, outboard: object(from)? },
+            3 => Self::Recipe {
+                object: object(from)?,
+                outboard: object(from)?,
+            },
             4 => Self::Map(object(from)?),
             5 => Self::Tree(TreeRef::decode(from)?),
             tag => return Err(from.error(format_args!("content of unknown tag {tag}"))),

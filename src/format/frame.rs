@@ -145,7 +145,9 @@ impl FrameHeader {
         self.codec.encode(&mut out);
         self.kind.encode(&mut out);
         out.u16(u16::try_from(self.chunks.len()).unwrap_or(u16::MAX));
-        out.u32(self.plain_bytes).u32(self.stored_bytes).put(self.stored_hash.as_bytes());
+        out.u32(self.plain_bytes)
+            .u32(self.stored_bytes)
+            .put(self.stored_hash.as_bytes());
         out.put(self.base.unwrap_or_default().as_bytes());
         for chunk in &self.chunks {
             out.put(chunk.id.as_bytes()).u32(chunk.len);
@@ -171,7 +173,9 @@ impl FrameHeader {
     /// Reads a header from the start of `bytes`, checking its own check and that all lengths agree.
     pub fn decode(bytes: &[u8], place: &str) -> Result<Self> {
         let len = Self::peek_len(bytes, place)?;
-        let header = bytes.get(..len).ok_or_else(|| Error::malformed(place, "the frame's header is cut short"))?;
+        let header = bytes
+            .get(..len)
+            .ok_or_else(|| Error::malformed(place, "the frame's header is cut short"))?;
         let (body, check) = header.split_at(len - CHECK_LEN);
         if !blake3::hash(body).as_bytes().starts_with(check) {
             return Err(Error::mismatch(place, "the frame's header"));
@@ -188,7 +192,10 @@ impl FrameHeader {
         let mut chunks = Vec::with_capacity(usize::from(count));
         let mut sum = 0_u64;
         for _ in 0..count {
-            let chunk = FrameChunk { id: ChunkId::from_bytes(from.array()?), len: from.u32()? };
+            let chunk = FrameChunk {
+                id: ChunkId::from_bytes(from.array()?),
+                len: from.u32()?,
+            };
             if chunk.len == 0 || chunk.len > CHUNK_MAX {
                 return Err(from.error(format_args!("a chunk of {} bytes", chunk.len)));
             }
@@ -206,6 +213,14 @@ impl FrameHeader {
         if base.is_some() != (codec == Codec::ZstdDelta) {
             return Err(from.error("a base is named where none belongs, or missing"));
         }
-        Ok(Self { codec, kind, plain_bytes, stored_bytes, stored_hash, base, chunks })
+        Ok(Self {
+            codec,
+            kind,
+            plain_bytes,
+            stored_bytes,
+            stored_hash,
+            base,
+            chunks,
+        })
     }
 }

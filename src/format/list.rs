@@ -51,7 +51,10 @@ impl ListPage {
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        out.put(MAGIC).u8(self.level).u8(0).u16(u16::try_from(self.entries.len()).unwrap_or(u16::MAX));
+        out.put(MAGIC)
+            .u8(self.level)
+            .u8(0)
+            .u16(u16::try_from(self.entries.len()).unwrap_or(u16::MAX));
         for entry in &self.entries {
             out.u64(entry.end).put(&entry.hash);
         }
@@ -77,7 +80,9 @@ impl ListPage {
         from.magic(MAGIC)?;
         let (found, _, count) = (from.u8()?, from.u8()?, usize::from(from.u16()?));
         let canonical_len = HEAD_LEN + ENTRY_LEN * count;
-        let canonical = bytes.get(..canonical_len).ok_or_else(|| from.error("the page is cut short"))?;
+        let canonical = bytes
+            .get(..canonical_len)
+            .ok_or_else(|| from.error("the page is cut short"))?;
         if PageHash::of(canonical) != *hash {
             return Err(Error::mismatch(place, "a chunk list's page"));
         }
@@ -88,8 +93,16 @@ impl ListPage {
         let mut entries = Vec::with_capacity(count);
         let mut before = 0;
         for _ in 0..count {
-            let entry = ListEntry { end: from.u64()?, hash: from.array()?, place: Place::decode(&mut places)? };
-            let len = entry.end.checked_sub(before).filter(|len| *len > 0).ok_or_else(|| from.error("ends do not ascend"))?;
+            let entry = ListEntry {
+                end: from.u64()?,
+                hash: from.array()?,
+                place: Place::decode(&mut places)?,
+            };
+            let len = entry
+                .end
+                .checked_sub(before)
+                .filter(|len| *len > 0)
+                .ok_or_else(|| from.error("ends do not ascend"))?;
             if level == 0 && !entry.is_zeros() && len > u64::from(super::CHUNK_MAX) {
                 return Err(from.error(format_args!("a chunk of {len} bytes")));
             }
@@ -105,7 +118,10 @@ impl ListPage {
     pub fn find(&self, offset: u64) -> Option<(u64, ListEntry)> {
         let at = self.entries.partition_point(|e| e.end <= offset);
         let entry = *self.entries.get(at)?;
-        let start = at.checked_sub(1).and_then(|i| self.entries.get(i)).map_or(0, |e| e.end);
+        let start = at
+            .checked_sub(1)
+            .and_then(|i| self.entries.get(i))
+            .map_or(0, |e| e.end);
         Some((start, entry))
     }
 }

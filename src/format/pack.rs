@@ -29,7 +29,11 @@ pub const SET_RECORD_LEN: usize = 40;
 #[must_use]
 pub fn encode_header(medium: &MediumId, number: PackNumber) -> Vec<u8> {
     let mut out = Encoder::new();
-    out.put(MAGIC).put(&format_name()).put(medium.as_bytes()).u32(number.get()).u32(0);
+    out.put(MAGIC)
+        .put(&format_name())
+        .put(medium.as_bytes())
+        .u32(number.get())
+        .u32(0);
     let check = blake3::hash(out.as_slice());
     out.put(check.as_bytes().get(..16).unwrap_or_default());
     out.finish()
@@ -42,7 +46,10 @@ pub fn check_header(bytes: &[u8], medium: &MediumId, number: PackNumber, place: 
     check_format(&from.array()?, place)?;
     let found = MediumId::from_bytes(from.array()?);
     if found != *medium {
-        return Err(Error::malformed(place, format!("a pack of another medium, {found}")));
+        return Err(Error::malformed(
+            place,
+            format!("a pack of another medium, {found}"),
+        ));
     }
     if bytes != encode_header(medium, number) {
         return Err(Error::mismatch(place, "the pack's header"));
@@ -76,10 +83,15 @@ pub struct FrameRecord {
 impl FrameRecord {
     /// Appends the record's 84 bytes.
     pub fn encode(&self, out: &mut Encoder) {
-        out.u32(self.offset.get()).u32(self.frame_bytes).u32(self.plain_bytes).u32(self.stored_bytes);
+        out.u32(self.offset.get())
+            .u32(self.frame_bytes)
+            .u32(self.plain_bytes)
+            .u32(self.stored_bytes);
         self.codec.encode(out);
         self.kind.encode(out);
-        out.u16(self.chunks).put(self.stored_hash.as_bytes()).put(self.base.unwrap_or_default().as_bytes());
+        out.u16(self.chunks)
+            .put(self.stored_hash.as_bytes())
+            .put(self.base.unwrap_or_default().as_bytes());
     }
 
     /// Reads a record; that frames follow each other without gaps is checked by the tables' reader.
@@ -122,12 +134,20 @@ pub struct ChunkRecord {
 impl ChunkRecord {
     /// Appends the record's 44 bytes.
     pub fn encode(&self, out: &mut Encoder) {
-        out.put(self.id.as_bytes()).u32(self.frame).u32(self.start).u32(self.len);
+        out.put(self.id.as_bytes())
+            .u32(self.frame)
+            .u32(self.start)
+            .u32(self.len);
     }
 
     /// Reads a record.
     pub fn decode(from: &mut Decoder<'_>) -> Result<Self> {
-        Ok(Self { id: ChunkId::from_bytes(from.array()?), frame: from.u32()?, start: from.u32()?, len: from.u32()? })
+        Ok(Self {
+            id: ChunkId::from_bytes(from.array()?),
+            frame: from.u32()?,
+            start: from.u32()?,
+            len: from.u32()?,
+        })
     }
 }
 
@@ -152,14 +172,19 @@ impl Footer {
     /// Number of pages of frame records, and of chunk records.
     #[must_use]
     pub const fn pages(&self) -> (usize, usize) {
-        ((self.frames as usize).div_ceil(FRAMES_PER_PAGE), (self.chunks as usize).div_ceil(CHUNKS_PER_PAGE))
+        (
+            (self.frames as usize).div_ceil(FRAMES_PER_PAGE),
+            (self.chunks as usize).div_ceil(CHUNKS_PER_PAGE),
+        )
     }
 
     /// Length of the tables: frame pages, chunk pages, page list. In bytes.
     #[must_use]
     pub const fn tables_bytes(&self) -> u64 {
         let (frame_pages, chunk_pages) = self.pages();
-        (self.frames as usize * FRAME_RECORD_LEN + self.chunks as usize * CHUNK_RECORD_LEN + 32 * (frame_pages + chunk_pages)) as u64
+        (self.frames as usize * FRAME_RECORD_LEN
+            + self.chunks as usize * CHUNK_RECORD_LEN
+            + 32 * (frame_pages + chunk_pages)) as u64
     }
 
     /// Length of the whole pack, in bytes.
@@ -179,8 +204,14 @@ impl Footer {
 
     fn encode_body(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        out.put(FOOTER_MAGIC).put(&format_name()).put(self.medium.as_bytes()).u32(self.number.get());
-        out.u32(self.frames).u32(self.chunks).u32(self.tables.get()).put(self.pages_hash.as_bytes());
+        out.put(FOOTER_MAGIC)
+            .put(&format_name())
+            .put(self.medium.as_bytes())
+            .u32(self.number.get());
+        out.u32(self.frames)
+            .u32(self.chunks)
+            .u32(self.tables.get())
+            .put(self.pages_hash.as_bytes());
         let mut bytes = out.finish();
         bytes.resize(FOOTER_LEN - 32, 0);
         bytes
@@ -193,7 +224,13 @@ impl Footer {
     }
 
     /// Reads a footer; `pack_bytes` is the file's length, which it has to account for exactly.
-    pub fn decode(bytes: &[u8], medium: &MediumId, number: PackNumber, pack_bytes: u64, place: &str) -> Result<Self> {
+    pub fn decode(
+        bytes: &[u8],
+        medium: &MediumId,
+        number: PackNumber,
+        pack_bytes: u64,
+        place: &str,
+    ) -> Result<Self> {
         let mut from = Decoder::new(bytes, place);
         from.magic(FOOTER_MAGIC)?;
         check_format(&from.array()?, place)?;
@@ -209,10 +246,22 @@ impl Footer {
             return Err(Error::mismatch(place, "the pack's footer"));
         }
         if footer.medium != *medium || footer.number != number {
-            return Err(Error::malformed(place, format!("the footer is of pack {} of medium {}", footer.number, footer.medium)));
+            return Err(Error::malformed(
+                place,
+                format!(
+                    "the footer is of pack {} of medium {}",
+                    footer.number, footer.medium
+                ),
+            ));
         }
         if footer.pack_bytes() != pack_bytes || pack_bytes > u64::from(PACK_MAX) {
-            return Err(Error::malformed(place, format!("{pack_bytes} bytes long, where its footer says {}", footer.pack_bytes())));
+            return Err(Error::malformed(
+                place,
+                format!(
+                    "{pack_bytes} bytes long, where its footer says {}",
+                    footer.pack_bytes()
+                ),
+            ));
         }
         Ok(footer)
     }
@@ -234,12 +283,18 @@ impl SetRecord {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        out.u32(self.number.get()).u32(self.pack_bytes).put(self.leaf.as_bytes());
+        out.u32(self.number.get())
+            .u32(self.pack_bytes)
+            .put(self.leaf.as_bytes());
         out.finish()
     }
 
     /// Reads a record.
     pub fn decode(from: &mut Decoder<'_>) -> Result<Self> {
-        Ok(Self { number: PackNumber::new(from.u32()?), pack_bytes: from.u32()?, leaf: PageHash::from_bytes(from.array()?) })
+        Ok(Self {
+            number: PackNumber::new(from.u32()?),
+            pack_bytes: from.u32()?,
+            leaf: PageHash::from_bytes(from.array()?),
+        })
     }
 }

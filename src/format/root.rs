@@ -71,9 +71,20 @@ impl Root {
             "holdall {FORMAT}\nmedium {}\norigin {}\nseries {}\nepoch {}\nserial {}\ngeneration {}\nstate {state}\n\
              previous {}\ntime {}\ncatalogue {} {} {}\npacks {} {}\ncustody {}\n\
              chunking fastcdc-2020 {min} {avg} {max}\nlimits {frame} {page} {pack} {inline}\n",
-            self.medium, self.origin, self.series, self.epoch, self.serial, self.generation,
-            hash(&self.previous), self.time, self.catalogue_leaves, self.catalogue_bytes, self.catalogue_root,
-            self.packs, self.packs_root, hash(&self.custody),
+            self.medium,
+            self.origin,
+            self.series,
+            self.epoch,
+            self.serial,
+            self.generation,
+            hash(&self.previous),
+            self.time,
+            self.catalogue_leaves,
+            self.catalogue_bytes,
+            self.catalogue_root,
+            self.packs,
+            self.packs_root,
+            hash(&self.custody),
         )
     }
 
@@ -90,11 +101,20 @@ impl Root {
             return Err(malformed("longer than 4096 bytes"));
         }
         let text = std::str::from_utf8(bytes).map_err(|_| malformed("not UTF-8"))?;
-        let mut lines = Lines { lines: text.split('\n'), place };
+        let mut lines = Lines {
+            lines: text.split('\n'),
+            place,
+        };
         let format = lines.value("holdall")?;
         if format != FORMAT {
-            let what = format!("format {} (this version reads {FORMAT})", format.chars().take(32).collect::<String>().escape_debug());
-            return Err(Error::Unsupported { place: place.to_owned(), what });
+            let what = format!(
+                "format {} (this version reads {FORMAT})",
+                format.chars().take(32).collect::<String>().escape_debug()
+            );
+            return Err(Error::Unsupported {
+                place: place.to_owned(),
+                what,
+            });
         }
         let root = Self {
             medium: MediumId::from_hex(lines.value("medium")?).map_err(|e| malformed(&e.to_string()))?,
@@ -123,7 +143,10 @@ impl Root {
         let [packs, proot] = lines.fields("packs")?;
         let custody = lines.hash("custody")?;
         let ["fastcdc-2020", min, avg, max] = lines.fields("chunking")? else {
-            return Err(Error::Unsupported { place: place.to_owned(), what: "its chunking".to_owned() });
+            return Err(Error::Unsupported {
+                place: place.to_owned(),
+                what: "its chunking".to_owned(),
+            });
         };
         let [frame, page, pack, inline] = lines.fields("limits")?;
         let sha = |t: &str| Sha256::from_hex(t).map_err(|e| malformed(&e.to_string()));
@@ -135,15 +158,30 @@ impl Root {
             packs_root: sha(proot)?,
             custody,
             chunking: [lines.parse(min)?, lines.parse(avg)?, lines.parse(max)?],
-            limits: [lines.parse(frame)?, lines.parse(page)?, lines.parse(pack)?, lines.parse(inline)?],
+            limits: [
+                lines.parse(frame)?,
+                lines.parse(page)?,
+                lines.parse(pack)?,
+                lines.parse(inline)?,
+            ],
             ..root
         };
         // Canonical: the same values have one text only, so what is signed is what was read.
         if root.encode().as_bytes() != bytes {
             return Err(malformed("not in canonical form"));
         }
-        if root.limits != [super::FRAME_PLAIN_MAX, super::PAGE_MAX, super::PACK_MAX, super::INLINE_MAX] {
-            return Err(Error::Unsupported { place: place.to_owned(), what: "limits other than this format's".to_owned() });
+        if root.limits
+            != [
+                super::FRAME_PLAIN_MAX,
+                super::PAGE_MAX,
+                super::PACK_MAX,
+                super::INLINE_MAX,
+            ]
+        {
+            return Err(Error::Unsupported {
+                place: place.to_owned(),
+                what: "limits other than this format's".to_owned(),
+            });
         }
         Ok(root)
     }
@@ -151,8 +189,12 @@ impl Root {
 
 /// Validates an origin or series: 1 to 255 bytes, no control characters.
 pub fn label(text: &str, place: &str) -> Result<String> {
-    if text.is_empty() || text.len() > LABEL_MAX || text.chars().any(char::is_control) || text.trim() != text {
-        return Err(Error::malformed(place, "origin and series are 1 to 255 bytes of text, without line breaks or outer spaces"));
+    if text.is_empty() || text.len() > LABEL_MAX || text.chars().any(char::is_control) || text.trim() != text
+    {
+        return Err(Error::malformed(
+            place,
+            "origin and series are 1 to 255 bytes of text, without line breaks or outer spaces",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -168,16 +210,21 @@ impl<'a> Lines<'a> {
             .next()
             .and_then(|line| line.strip_prefix(key))
             .and_then(|rest| rest.strip_prefix(' '))
-            .ok_or_else(|| Error::malformed(self.place, format!("the line '{key}' is not where it should be")))
+            .ok_or_else(|| {
+                Error::malformed(self.place, format!("the line '{key}' is not where it should be"))
+            })
     }
 
     fn fields<const N: usize>(&mut self, key: &str) -> Result<[&'a str; N]> {
         let fields: Vec<&str> = self.value(key)?.splitn(N + 1, ' ').collect();
-        fields.try_into().map_err(|_| Error::malformed(self.place, format!("the line '{key}' has not {N} fields")))
+        fields
+            .try_into()
+            .map_err(|_| Error::malformed(self.place, format!("the line '{key}' has not {N} fields")))
     }
 
     fn parse<T: std::str::FromStr>(&self, text: &str) -> Result<T> {
-        text.parse().map_err(|_| Error::malformed(self.place, "a number is out of range or no number"))
+        text.parse()
+            .map_err(|_| Error::malformed(self.place, "a number is out of range or no number"))
     }
 
     fn number<T: std::str::FromStr>(&mut self, key: &str) -> Result<T> {
@@ -188,7 +235,9 @@ impl<'a> Lines<'a> {
     fn hash(&mut self, key: &str) -> Result<Option<PageHash>> {
         match self.value(key)? {
             "-" => Ok(None),
-            hex => PageHash::from_hex(hex).map(Some).map_err(|e| Error::malformed(self.place, e.to_string())),
+            hex => PageHash::from_hex(hex)
+                .map(Some)
+                .map_err(|e| Error::malformed(self.place, e.to_string())),
         }
     }
 }

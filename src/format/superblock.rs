@@ -50,7 +50,10 @@ impl Slot {
 /// [`Error::Unsupported`] and names it.
 pub fn decode(bytes: &[u8], place: &str) -> Result<SlotState> {
     if bytes.len() != SLOT_LEN {
-        return Err(Error::malformed(place, format!("{} bytes, not {SLOT_LEN}", bytes.len())));
+        return Err(Error::malformed(
+            place,
+            format!("{} bytes, not {SLOT_LEN}", bytes.len()),
+        ));
     }
     if bytes.iter().all(|b| *b == 0) {
         return Ok(SlotState::Blank);
@@ -88,6 +91,11 @@ pub(super) fn check_format(name: &[u8; 16], place: &str) -> Result<()> {
         return Ok(());
     }
     let end = name.iter().position(|b| *b == 0).unwrap_or(name.len());
-    let found = String::from_utf8_lossy(name.get(..end).unwrap_or_default()).escape_debug().to_string();
-    Err(Error::Unsupported { place: place.to_owned(), what: format!("format {found} (this version reads {FORMAT})") })
+    let found = String::from_utf8_lossy(name.get(..end).unwrap_or_default())
+        .escape_debug()
+        .to_string();
+    Err(Error::Unsupported {
+        place: place.to_owned(),
+        what: format!("format {found} (this version reads {FORMAT})"),
+    })
 }

@@ -99,14 +99,29 @@ impl TreeEntry {
     pub fn canonical(&self) -> Vec<u8> {
         let mut out = Encoder::new();
         let m = &self.metadata;
-        out.bytes16(self.name.as_bytes()).u16(m.mode).u32(m.uid).u32(m.gid).i64(m.mtime_sec).u32(m.mtime_nsec);
+        out.bytes16(self.name.as_bytes())
+            .u16(m.mode)
+            .u32(m.uid)
+            .u32(m.gid)
+            .i64(m.mtime_sec)
+            .u32(m.mtime_nsec);
         out.u16(u16::try_from(m.xattrs.len()).unwrap_or(u16::MAX));
         for (name, value) in &m.xattrs {
             out.bytes16(name).bytes16(value);
         }
         match &self.node {
-            Node::File { size, blob_id, sha256, link, content } => {
-                out.u8(1).u64(*size).put(blob_id.as_bytes()).put(sha256.as_bytes()).u64(*link);
+            Node::File {
+                size,
+                blob_id,
+                sha256,
+                link,
+                content,
+            } => {
+                out.u8(1)
+                    .u64(*size)
+                    .put(blob_id.as_bytes())
+                    .put(sha256.as_bytes())
+                    .u64(*link);
                 content.encode(&mut out);
             }
             Node::Directory(tree) => {
@@ -154,7 +169,10 @@ impl TreeEntry {
         for _ in 0..from.u16()? {
             let (name, value) = (from.bytes16(255)?, from.bytes16(XATTRS_MAX)?);
             total += name.len() + value.len();
-            let ascends = metadata.xattrs.last().is_none_or(|(last, _)| last.as_slice() < name);
+            let ascends = metadata
+                .xattrs
+                .last()
+                .is_none_or(|(last, _)| last.as_slice() < name);
             if total > XATTRS_MAX || name.is_empty() || !ascends {
                 return Err(from.error("extended attributes are too long or out of order"));
             }
@@ -162,7 +180,11 @@ impl TreeEntry {
         }
         let node = match from.u8()? {
             1 => {
-                let (size, blob_id, sha256) = (from.u64()?, BlobId::from_bytes(from.array()?), Sha256::from_bytes(from.array()?));
+                let (size, blob_id, sha256) = (
+                    from.u64()?,
+                    BlobId::from_bytes(from.array()?),
+                    Sha256::from_bytes(from.array()?),
+                );
                 let (link, content) = (from.u64()?, Content::decode(from)?);
                 let fits = match &content {
                     Content::Inline(bytes) => crate::units::len64(bytes.len()) == size,
@@ -170,13 +192,24 @@ impl TreeEntry {
                     _ => false,
                 };
                 if !fits {
-                    return Err(from.error(format_args!("a file of {size} bytes with content '{}'", content.name())));
+                    return Err(from.error(format_args!(
+                        "a file of {size} bytes with content '{}'",
+                        content.name()
+                    )));
                 }
-                Node::File { size, blob_id, sha256, link, content }
+                Node::File {
+                    size,
+                    blob_id,
+                    sha256,
+                    link,
+                    content,
+                }
             }
             2 => Node::Directory(TreeRef::decode(from)?),
             3 => match from.bytes16(TARGET_MAX)? {
-                target if target.is_empty() || target.contains(&0) => return Err(from.error("a link's target is empty or has a NUL")),
+                target if target.is_empty() || target.contains(&0) => {
+                    return Err(from.error("a link's target is empty or has a NUL"));
+                }
                 target => Node::Symlink(target.to_vec()),
             },
             4 => {
@@ -187,7 +220,11 @@ impl TreeEntry {
                     4 => SpecialKind::Socket,
                     tag => return Err(from.error(format_args!("a special file of unknown kind {tag}"))),
                 };
-                Node::Special { kind, major: from.u32()?, minor: from.u32()? }
+                Node::Special {
+                    kind,
+                    major: from.u32()?,
+                    minor: from.u32()?,
+                }
             }
             tag => return Err(from.error(format_args!("an entry of unknown kind {tag}"))),
         };
@@ -230,7 +267,9 @@ impl TreePage {
     pub fn encode(&self) -> (PageHash, Vec<u8>) {
         let (mut out, mut places) = (Encoder::new(), Encoder::new());
         let head = |out: &mut Encoder, level: u8, count: usize| {
-            out.put(MAGIC).u8(level).u16(u16::try_from(count).unwrap_or(u16::MAX));
+            out.put(MAGIC)
+                .u8(level)
+                .u16(u16::try_from(count).unwrap_or(u16::MAX));
         };
         match self {
             Self::Leaf(entries) => {
@@ -243,7 +282,10 @@ impl TreePage {
             Self::Interior { level, children } => {
                 head(&mut out, *level, children.len());
                 for child in children {
-                    out.bytes16(child.first.as_bytes()).u64(child.entries).u64(child.inodes).put(child.hash.as_bytes());
+                    out.bytes16(child.first.as_bytes())
+                        .u64(child.entries)
+                        .u64(child.inodes)
+                        .put(child.hash.as_bytes());
                     child.place.encode(&mut places);
                 }
             }
@@ -259,7 +301,9 @@ impl TreePage {
         from.magic(MAGIC)?;
         let (found, count) = (from.u8()?, from.u16()?);
         if found != level || count == 0 {
-            return Err(from.error(format_args!("a page of level {found} with {count} entries, where level {level} belongs")));
+            return Err(from.error(format_args!(
+                "a page of level {found} with {count} entries, where level {level} belongs"
+            )));
         }
         let out_of_order = |from: &Decoder<'_>| from.error("names are out of order or twice");
         let page = if level == 0 {

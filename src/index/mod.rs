@@ -36,7 +36,9 @@ pub struct Index {
 
 impl std::fmt::Debug for Index {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Index").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Index")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -49,10 +51,16 @@ impl Index {
         let db = match DB::open(&options(), &path) {
             Ok(db) => db,
             Err(e) if e.kind() == rocksdb::ErrorKind::IOError && e.to_string().contains("lock") => {
-                return Err(Error::Index { place: path.display().to_string(), why: format!("another process uses it: {e}") });
+                return Err(Error::Index {
+                    place: path.display().to_string(),
+                    why: format!("another process uses it: {e}"),
+                });
             }
             Err(_) => {
-                let failed = |e: rocksdb::Error| Error::Index { place: path.display().to_string(), why: e.to_string() };
+                let failed = |e: rocksdb::Error| Error::Index {
+                    place: path.display().to_string(),
+                    why: e.to_string(),
+                };
                 DB::destroy(&options(), &path).map_err(failed)?;
                 DB::open(&options(), &path).map_err(failed)?
             }
@@ -61,7 +69,10 @@ impl Index {
     }
 
     fn failed(&self) -> impl Fn(rocksdb::Error) -> Error + '_ {
-        |e| Error::Index { place: self.path.display().to_string(), why: e.to_string() }
+        |e| Error::Index {
+            place: self.path.display().to_string(),
+            why: e.to_string(),
+        }
     }
 
     /// True where the index was left whole, mirroring that ROOT.
@@ -82,7 +93,9 @@ impl Index {
         self.db.flush().map_err(self.failed())?;
         let mut sync = WriteOptions::default();
         sync.set_sync(true);
-        self.db.put_opt(MIRRORS, [VERSION, root.as_bytes()].concat(), &sync).map_err(self.failed())
+        self.db
+            .put_opt(MIRRORS, [VERSION, root.as_bytes()].concat(), &sync)
+            .map_err(self.failed())
     }
 
     /// Forgets everything.
@@ -96,12 +109,19 @@ impl Index {
 
     /// The chunk, if a pack that the index knows holds it.
     pub fn chunk(&self, id: &ChunkId) -> Result<Option<KnownChunk>> {
-        let Some(found) = self.db.get_pinned(key(CHUNK, id.as_bytes())).map_err(self.failed())? else {
+        let Some(found) = self
+            .db
+            .get_pinned(key(CHUNK, id.as_bytes()))
+            .map_err(self.failed())?
+        else {
             return Ok(None);
         };
         let place = self.path.display().to_string();
         let mut from = Decoder::new(&found, &place);
-        let known = KnownChunk { place: Place::decode(&mut from)?, len: from.u32()? };
+        let known = KnownChunk {
+            place: Place::decode(&mut from)?,
+            len: from.u32()?,
+        };
         from.end()?;
         Ok(Some(known))
     }
@@ -113,12 +133,23 @@ impl Index {
             let mut batch = WriteBatch::default();
             for chunk in part {
                 let Some(frame) = frames.get(index(chunk.frame)) else {
-                    return Err(Error::malformed(format!("pack {number}"), format!("chunk {} is in frame {}, which is not there", chunk.id, chunk.frame)));
+                    return Err(Error::malformed(
+                        format!("pack {number}"),
+                        format!(
+                            "chunk {} is in frame {}, which is not there",
+                            chunk.id, chunk.frame
+                        ),
+                    ));
                 };
                 if frame.kind != FrameKind::Plaintext {
                     continue;
                 }
-                let place = Place { pack: number, frame: frame.offset, frame_bytes: frame.frame_bytes, start: chunk.start };
+                let place = Place {
+                    pack: number,
+                    frame: frame.offset,
+                    frame_bytes: frame.frame_bytes,
+                    start: chunk.start,
+                };
                 let mut value = Encoder::new();
                 place.encode(&mut value);
                 value.u32(chunk.len);
@@ -136,7 +167,9 @@ impl Index {
 
     /// Enters such a record.
     pub fn put_record(&self, digest: &Sha256, record: &[u8]) -> Result<()> {
-        self.db.put_opt(key(RECORD, digest.as_bytes()), record, &unlogged()).map_err(self.failed())
+        self.db
+            .put_opt(key(RECORD, digest.as_bytes()), record, &unlogged())
+            .map_err(self.failed())
     }
 }
 

@@ -91,7 +91,9 @@ impl BlobWriter {
         loop {
             let room = self.room()?;
             let block = self.block_mut()?;
-            let read = Read::take(&mut *source, len64(room)).read_to_end(block).map_err(|e| Error::io(place, e))?;
+            let read = Read::take(&mut *source, len64(room))
+                .read_to_end(block)
+                .map_err(|e| Error::io(place, e))?;
             if read < room {
                 return Ok(self.len_with_block() - before);
             }
@@ -111,7 +113,8 @@ impl BlobWriter {
     }
 
     fn block_mut(&mut self) -> Result<&mut Vec<u8>> {
-        let block = Arc::get_mut(&mut self.block).ok_or_else(|| Error::refused("a block is still being hashed"))?;
+        let block =
+            Arc::get_mut(&mut self.block).ok_or_else(|| Error::refused("a block is still being hashed"))?;
         if block.capacity() == 0 {
             block.reserve_exact(BLOCK + index(CHUNK_MAX));
         }
@@ -138,7 +141,11 @@ impl BlobWriter {
             }
         }
         // The lane may still read the block: the carry goes into another one.
-        let mut next = self.spare.take().filter(|s| Arc::strong_count(s) == 1).unwrap_or_default();
+        let mut next = self
+            .spare
+            .take()
+            .filter(|s| Arc::strong_count(s) == 1)
+            .unwrap_or_default();
         if let Some(to) = Arc::get_mut(&mut next) {
             to.clear();
             to.reserve_exact(BLOCK + index(CHUNK_MAX));
@@ -155,12 +162,20 @@ impl BlobWriter {
         if chunk::is_zeros(bytes) {
             self.inner.monitor.deduplicated(len);
             self.page_bytes += len;
-            if let Some(run) = self.entries.last_mut().filter(|e| e.hash == *ChunkId::ZEROS.as_bytes()) {
+            if let Some(run) = self
+                .entries
+                .last_mut()
+                .filter(|e| e.hash == *ChunkId::ZEROS.as_bytes())
+            {
                 run.end = self.page_bytes;
                 return Ok(());
             }
             let end = self.page_bytes;
-            return self.entry(OpenEntry { end, hash: *ChunkId::ZEROS.as_bytes(), pending: Pending::Known(Default::default()) });
+            return self.entry(OpenEntry {
+                end,
+                hash: *ChunkId::ZEROS.as_bytes(),
+                pending: Pending::Known(Default::default()),
+            });
         }
         let id = ChunkId::of(bytes);
         let known = match self.frame.find(&id) {
@@ -172,10 +187,16 @@ impl BlobWriter {
                 self.inner.monitor.deduplicated(len);
                 found
             }
-            None => self.inner.with_pipeline(|belt, pipeline| self.frame.add(id, bytes, belt, pipeline))?,
+            None => self
+                .inner
+                .with_pipeline(|belt, pipeline| self.frame.add(id, bytes, belt, pipeline))?,
         };
         self.page_bytes += len;
-        self.entry(OpenEntry { end: self.page_bytes, hash: *id.as_bytes(), pending })
+        self.entry(OpenEntry {
+            end: self.page_bytes,
+            hash: *id.as_bytes(),
+            pending,
+        })
     }
 
     fn entry(&mut self, entry: OpenEntry) -> Result<()> {
@@ -185,7 +206,10 @@ impl BlobWriter {
             let full = std::mem::take(&mut self.entries);
             self.page_bytes -= covered;
             let before = self.held.replace(full);
-            self.entries.push(OpenEntry { end: entry.end - covered, ..entry });
+            self.entries.push(OpenEntry {
+                end: entry.end - covered,
+                ..entry
+            });
             return before.map_or(Ok(()), |page| self.leaf_page(page));
         }
         self.entries.push(entry);
@@ -195,7 +219,8 @@ impl BlobWriter {
     /// Writes a page whose entries were all handed in, and enters it one level up.
     fn leaf_page(&mut self, entries: Vec<OpenEntry>) -> Result<()> {
         // Before anything is waited for, every frame that may be waited for is on its way.
-        self.inner.with_pipeline(|belt, pipeline| self.frame.submit(belt, pipeline))?;
+        self.inner
+            .with_pipeline(|belt, pipeline| self.frame.submit(belt, pipeline))?;
         self.inner.flush_plain()?;
         let written = self.inner.write_list_page(0, &entries)?;
         self.add_to_level(0, written)
@@ -205,7 +230,9 @@ impl BlobWriter {
         if self.levels.len() == at {
             self.levels.push(Vec::new());
         }
-        let Some(level) = self.levels.get_mut(at) else { return Ok(()) };
+        let Some(level) = self.levels.get_mut(at) else {
+            return Ok(());
+        };
         child.end += level.last().map_or(0, |e| e.end);
         level.push(child);
         if level.len() < FANOUT {
@@ -213,16 +240,29 @@ impl BlobWriter {
         }
         let full = std::mem::take(level);
         self.inner.flush_pages()?;
-        let written = self.inner.write_list_page(u8::try_from(at + 1).unwrap_or(u8::MAX), &full)?;
+        let written = self
+            .inner
+            .write_list_page(u8::try_from(at + 1).unwrap_or(u8::MAX), &full)?;
         self.add_to_level(at + 1, written)
     }
 
     /// Ends the blob. Where `expected` or `expected_size` is given and differs, the error names `place`.
-    pub fn finish(mut self, expected: Option<&Sha256>, expected_size: Option<u64>, place: &str) -> Result<StoredBlob> {
+    pub fn finish(
+        mut self,
+        expected: Option<&Sha256>,
+        expected_size: Option<u64>,
+        place: &str,
+    ) -> Result<StoredBlob> {
         self.work_off(true)?;
         let hashing = std::mem::replace(&mut self.hashing, Hashing::new());
         let (sha256, blob_id) = hashing.finish()?;
-        let mismatch = |expected: String, found: String| Err(Error::SourceMismatch { place: place.to_owned(), expected, found });
+        let mismatch = |expected: String, found: String| {
+            Err(Error::SourceMismatch {
+                place: place.to_owned(),
+                expected,
+                found,
+            })
+        };
         if let Some(size) = expected_size.filter(|s| *s != self.size) {
             return mismatch(format!("{size} bytes"), format!("{} bytes", self.size));
         }
@@ -246,7 +286,9 @@ impl BlobWriter {
         let entries = std::mem::take(&mut self.entries);
         match entries.as_slice() {
             _ if self.held.is_some() || !self.levels.is_empty() => self.pages(entries),
-            [only] if only.hash != *ChunkId::ZEROS.as_bytes() => Ok(Made::Chunk(ChunkId::from_bytes(only.hash), only.pending.clone())),
+            [only] if only.hash != *ChunkId::ZEROS.as_bytes() => {
+                Ok(Made::Chunk(ChunkId::from_bytes(only.hash), only.pending.clone()))
+            }
             _ => Ok(Made::Page(entries)),
         }
     }
@@ -264,12 +306,18 @@ impl BlobWriter {
             match level.as_slice() {
                 [only] if is_top => {
                     let depth = u8::try_from(at + 1).unwrap_or(u8::MAX);
-                    return Ok(Made::Written { depth, hash: PageHash::from_bytes(only.hash), pending: only.pending.clone() });
+                    return Ok(Made::Written {
+                        depth,
+                        hash: PageHash::from_bytes(only.hash),
+                        pending: only.pending.clone(),
+                    });
                 }
                 [] => {}
                 children => {
                     self.inner.flush_pages()?;
-                    let written = self.inner.write_list_page(u8::try_from(at + 1).unwrap_or(u8::MAX), children)?;
+                    let written = self
+                        .inner
+                        .write_list_page(u8::try_from(at + 1).unwrap_or(u8::MAX), children)?;
                     self.add_to_level(at + 1, written)?;
                 }
             }
@@ -280,10 +328,13 @@ impl BlobWriter {
     /// Hands in what is left of the blob's own frame: by itself, or into the shared one.
     fn hand_in(&mut self) -> Result<()> {
         if self.frame.len() >= OWN_FRAME {
-            return self.inner.with_pipeline(|belt, pipeline| self.frame.submit(belt, pipeline));
+            return self
+                .inner
+                .with_pipeline(|belt, pipeline| self.frame.submit(belt, pipeline));
         }
         let mut shared = self.inner.shared.lock();
-        self.inner.with_pipeline(|belt, pipeline| self.frame.move_into(&mut shared.plain, belt, pipeline))
+        self.inner
+            .with_pipeline(|belt, pipeline| self.frame.move_into(&mut shared.plain, belt, pipeline))
     }
 }
 
@@ -301,15 +352,27 @@ impl Inner {
         for entry in entries {
             placed.push(entry.placed(self.belt.wait(&entry.pending)?));
         }
-        let page = ListPage { level, entries: placed };
+        let page = ListPage {
+            level,
+            entries: placed,
+        };
         let (hash, bytes) = page.encode();
         let pending = self.add_page(&bytes)?;
-        Ok(OpenEntry { end: page.covers(), hash: *hash.as_bytes(), pending })
+        Ok(OpenEntry {
+            end: page.covers(),
+            hash: *hash.as_bytes(),
+            pending,
+        })
     }
 }
 
 /// The bytes of a blob already in memory: a manifest, a config.
-pub(super) fn store_small(ingest: &Ingest, bytes: &[u8], expected: Option<&Sha256>, place: &str) -> Result<StoredBlob> {
+pub(super) fn store_small(
+    ingest: &Ingest,
+    bytes: &[u8],
+    expected: Option<&Sha256>,
+    place: &str,
+) -> Result<StoredBlob> {
     let mut writer = BlobWriter::of(&ingest.inner);
     writer.write(bytes)?;
     writer.finish(expected, Some(len64(bytes.len())), place)

@@ -40,7 +40,10 @@ impl Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
-        let full = matches!(self.inner.belt.check().as_ref().map_err(Error::root_cause), Err(Error::Full { .. }));
+        let full = matches!(
+            self.inner.belt.check().as_ref().map_err(Error::root_cause),
+            Err(Error::Full { .. })
+        );
         drop(self.inner.pipeline.write().take());
         if full {
             self.inner.give_space_back();
@@ -63,10 +66,17 @@ impl Inner {
         self.flush_plain()?;
         self.flush_pages()?;
         self.flush_records()?;
-        let pipeline = self.pipeline.write().take().ok_or_else(|| Error::refused("the run has ended"))?;
+        let pipeline = self
+            .pipeline
+            .write()
+            .take()
+            .ok_or_else(|| Error::refused("the run has ended"))?;
         let written = pipeline.finish()?;
         if leaves.is_empty() {
-            return Ok(Committed { root: self.current.root.clone(), changed: false });
+            return Ok(Committed {
+                root: self.current.root.clone(),
+                changed: false,
+            });
         }
         let mut packs = self.packs.clone();
         packs.extend(written);
@@ -80,12 +90,22 @@ impl Inner {
         for (key, edit) in edits {
             let leaf = match edit {
                 Edit::Leaf(leaf) => *leaf,
-                Edit::Put { kind, name, media_type, blob } => {
-                    let content = blob.content().ok_or_else(|| Error::refused(format!("{name}: a blob has no place")))?;
+                Edit::Put {
+                    kind,
+                    name,
+                    media_type,
+                    blob,
+                } => {
+                    let content = blob
+                        .content()
+                        .ok_or_else(|| Error::refused(format!("{name}: a blob has no place")))?;
                     leaf_of(kind, &name, &media_type, &blob, content)
                 }
             };
-            let same = self.catalogue.get(leaf.kind, &leaf.name)?.is_some_and(|(_, old)| old.canonical() == leaf.canonical());
+            let same = self
+                .catalogue
+                .get(leaf.kind, &leaf.name)?
+                .is_some_and(|(_, old)| old.canonical() == leaf.canonical());
             if !same {
                 changed.insert(key, leaf);
             }
@@ -99,8 +119,11 @@ impl Inner {
         let generation = generation::next_number(medium, &self.current.root)?;
         let mut writer = CatalogueWriter::new(medium.create(MediumFile::Catalogue(generation))?);
         // What is carried now is no longer left out.
-        let arrived: std::collections::BTreeSet<String> =
-            leaves.values().filter(|l| l.kind == Kind::Blob).map(|l| l.name.clone()).collect();
+        let arrived: std::collections::BTreeSet<String> = leaves
+            .values()
+            .filter(|l| l.kind == Kind::Blob)
+            .map(|l| l.name.clone())
+            .collect();
         let mut new = leaves.into_iter().peekable();
         for old in self.catalogue.leaves_from(0) {
             let old = old?;
@@ -130,14 +153,34 @@ impl Inner {
     fn give_space_back(&self) {
         let medium = self.belt.medium.as_ref();
         let current = self.current.root.generation;
-        let begun: Vec<Generation> = medium.generations().unwrap_or_default().into_iter().filter(|g| *g > current).collect();
+        let begun: Vec<Generation> = medium
+            .generations()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|g| *g > current)
+            .collect();
         // Where a ROOT was begun the slot may be written: nothing that it could need is touched.
-        let has_root = |g: &Generation| !medium.len(MediumFile::Root(*g)).is_ok_and(|len| len.is_none_or(|len| len == 0));
+        let has_root = |g: &Generation| {
+            !medium
+                .len(MediumFile::Root(*g))
+                .is_ok_and(|len| len.is_none_or(|len| len == 0))
+        };
         if begun.iter().any(has_root) {
             return;
         }
-        let packs = medium.packs().unwrap_or_default().into_iter().filter(|n| *n >= self.first_pack).map(MediumFile::Pack);
-        let lists = begun.iter().flat_map(|g| [MediumFile::Catalogue(*g), MediumFile::PackSet(*g), MediumFile::Root(*g)]);
+        let packs = medium
+            .packs()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|n| *n >= self.first_pack)
+            .map(MediumFile::Pack);
+        let lists = begun.iter().flat_map(|g| {
+            [
+                MediumFile::Catalogue(*g),
+                MediumFile::PackSet(*g),
+                MediumFile::Root(*g),
+            ]
+        });
         for file in packs.chain(lists) {
             if medium.len(file).is_ok_and(|len| len.is_some())
                 && let Err(e) = medium.remove(file)
@@ -150,6 +193,8 @@ impl Inner {
 
 /// Seconds since 1970.
 pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -51,7 +51,14 @@ struct Walk {
 
 /// Metadata of folders that no source gave any.
 fn passed_through() -> Metadata {
-    Metadata { mode: 0o755, uid: 0, gid: 0, mtime_sec: 0, mtime_nsec: 0, xattrs: Vec::new() }
+    Metadata {
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtime_sec: 0,
+        mtime_nsec: 0,
+        xattrs: Vec::new(),
+    }
 }
 
 impl Ingest {
@@ -71,7 +78,10 @@ impl Ingest {
         let top = before.map(|tree| Directory::top(Arc::clone(&inner.source), tree, passed_through()));
         let made = inner.merge(top.as_ref(), std::iter::once(Ok((first, addition))), &mut walk)?;
         inner.flush_pages()?;
-        let tree = TreeRef { place: inner.belt.wait(&made.page)?, ..made.tree };
+        let tree = TreeRef {
+            place: inner.belt.wait(&made.page)?,
+            ..made.tree
+        };
         inner.put_files(tree);
         Ok(walk.added)
     }
@@ -106,7 +116,9 @@ impl Inner {
             size: canonical.len(),
             content: Content::Tree(tree),
         };
-        self.edits.lock().insert(leaf.sort_key(), Edit::Leaf(Box::new(leaf)));
+        self.edits
+            .lock()
+            .insert(leaf.sort_key(), Edit::Leaf(Box::new(leaf)));
     }
 
     /// A directory of what was there before and what is added; both in order of name.
@@ -118,7 +130,9 @@ impl Inner {
     ) -> Result<MadeDirectory> {
         walk.depth += 1;
         if walk.depth > DEPTH_MAX {
-            return Err(Error::refused(format!("folders are nested more than {DEPTH_MAX} deep")));
+            return Err(Error::refused(format!(
+                "folders are nested more than {DEPTH_MAX} deep"
+            )));
         }
         let mut builder = FolderBuilder::new(self, before)?;
         let mut old = before.map(|d| d.entries(0)).into_iter().flatten().peekable();
@@ -139,14 +153,20 @@ impl Inner {
                     None => None,
                 };
                 let below = match (&replaced, before) {
-                    (Some(entry), Some(directory)) if matches!(entry.stored().node, Node::Directory(_)) => Some(directory.open_directory(entry)?),
+                    (Some(entry), Some(directory)) if matches!(entry.stored().node, Node::Directory(_)) => {
+                        Some(directory.open_directory(entry)?)
+                    }
                     _ => None,
                 };
                 if below.is_some() != found.is_folder() && replaced.is_some() {
                     let why = "a folder and something else of one name cannot take each other's place";
                     return Err(Error::refused(format!("{}: {why}", found.name)));
                 }
-                builder.push(self.entry(found, below.as_ref(), walk)?)?;
+                let mut entry = self.entry(found, below.as_ref(), walk)?;
+                if let Some(replaced) = &replaced {
+                    keep_content(&mut entry, replaced);
+                }
+                builder.push(entry)?;
             }
         }
         for entry in old {
@@ -159,7 +179,10 @@ impl Inner {
     /// Reads the batch's files on all cores.
     fn read_files(self: &Arc<Self>, batch: &mut [Found]) -> Result<()> {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let mut files: Vec<&mut Found> = batch.iter_mut().filter(|f| matches!(f.what, What::File(..))).collect();
+        let mut files: Vec<&mut Found> = batch
+            .iter_mut()
+            .filter(|f| matches!(f.what, What::File(..)))
+            .collect();
         let share = files.len().div_ceil(cores).max(1);
         std::thread::scope(|scope| {
             let threads: Vec<_> = files
@@ -167,13 +190,20 @@ impl Inner {
                 .map(|part| scope.spawn(move || part.iter_mut().try_for_each(|found| found.read(self))))
                 .collect();
             for thread in threads {
-                thread.join().map_err(|_| Error::refused("a reading thread died"))??;
+                thread
+                    .join()
+                    .map_err(|_| Error::refused("a reading thread died"))??;
             }
             Ok(())
         })
     }
 
-    fn entry(self: &Arc<Self>, found: Found, below: Option<&Directory>, walk: &mut Walk) -> Result<OpenTreeEntry> {
+    fn entry(
+        self: &Arc<Self>,
+        found: Found,
+        below: Option<&Directory>,
+        walk: &mut Walk,
+    ) -> Result<OpenTreeEntry> {
         let Found { name, metadata, what } = found;
         match what {
             What::File(_, blob) => {
@@ -182,12 +212,30 @@ impl Inner {
                 walk.added.bytes += blob.size;
                 let content = blob.content().unwrap_or(Content::Inline(Vec::new()));
                 let placed = blob.is_placed();
-                let node = Node::File { size: blob.size, blob_id: blob.blob_id, sha256: blob.sha256, link: 0, content };
-                Ok(OpenTreeEntry { entry: TreeEntry { name, metadata, node }, blob: (!placed).then_some(blob), page: None })
+                let node = Node::File {
+                    size: blob.size,
+                    blob_id: blob.blob_id,
+                    sha256: blob.sha256,
+                    link: 0,
+                    content,
+                };
+                Ok(OpenTreeEntry {
+                    entry: TreeEntry { name, metadata, node },
+                    blob: (!placed).then_some(blob),
+                    page: None,
+                })
             }
             What::Link(target) => {
                 walk.added.files += 1;
-                Ok(OpenTreeEntry { entry: TreeEntry { name, metadata, node: Node::Symlink(target) }, blob: None, page: None })
+                Ok(OpenTreeEntry {
+                    entry: TreeEntry {
+                        name,
+                        metadata,
+                        node: Node::Symlink(target),
+                    },
+                    blob: None,
+                    page: None,
+                })
             }
             What::Folder(path) => {
                 walk.added.folders += 1;
@@ -203,7 +251,8 @@ impl Inner {
             }
             What::PassedThrough(first, addition) => {
                 let metadata = below.map_or(metadata, |d| d.metadata().clone());
-                let additions: Box<dyn Iterator<Item = Result<(EntryName, Addition)>>> = Box::new(std::iter::once(Ok((first, *addition))));
+                let additions: Box<dyn Iterator<Item = Result<(EntryName, Addition)>>> =
+                    Box::new(std::iter::once(Ok((first, *addition))));
                 self.folder(name, metadata, below, additions, walk)
             }
         }
@@ -218,13 +267,49 @@ impl Inner {
         walk: &mut Walk,
     ) -> Result<OpenTreeEntry> {
         let made = self.merge(below, additions, walk)?;
-        Ok(OpenTreeEntry { entry: TreeEntry { name, metadata, node: Node::Directory(made.tree) }, blob: None, page: Some(made.page) })
+        Ok(OpenTreeEntry {
+            entry: TreeEntry {
+                name,
+                metadata,
+                node: Node::Directory(made.tree),
+            },
+            blob: None,
+            page: Some(made.page),
+        })
     }
 }
 
 /// An entry of the old tree, as it was.
 fn kept(entry: &crate::tree::Entry) -> OpenTreeEntry {
-    OpenTreeEntry { entry: entry.stored().clone(), blob: None, page: None }
+    OpenTreeEntry {
+        entry: entry.stored().clone(),
+        blob: None,
+        page: None,
+    }
+}
+
+/// Where the file's bytes are those of the file it replaces, its chunk list is that one's too: none is
+/// written again.
+fn keep_content(entry: &mut OpenTreeEntry, replaced: &crate::tree::Entry) {
+    if let (
+        Node::File {
+            blob_id: new,
+            size: new_size,
+            content,
+            ..
+        },
+        Node::File {
+            blob_id,
+            size,
+            content: old,
+            ..
+        },
+    ) = (&mut entry.entry.node, &replaced.stored().node)
+        && (*new, *new_size) == (*blob_id, *size)
+    {
+        *content = old.clone();
+        entry.blob = None;
+    }
 }
 
 /// Names in a folder, in byte order.
@@ -258,7 +343,13 @@ enum What {
 impl Found {
     fn look(name: EntryName, addition: Addition) -> Result<Self> {
         let path = match addition {
-            Addition::Under(first, below) => return Ok(Self { name, metadata: passed_through(), what: What::PassedThrough(first, below) }),
+            Addition::Under(first, below) => {
+                return Ok(Self {
+                    name,
+                    metadata: passed_through(),
+                    what: What::PassedThrough(first, below),
+                });
+            }
             Addition::Source(path) => path,
         };
         let place = path.display().to_string();
@@ -269,13 +360,20 @@ impl Found {
         } else if found.is_dir() {
             What::Folder(path)
         } else if found.is_symlink() {
-            let target = std::fs::read_link(&path).map_err(|e| Error::io(&place, e))?.into_os_string().into_vec();
+            let target = std::fs::read_link(&path)
+                .map_err(|e| Error::io(&place, e))?
+                .into_os_string()
+                .into_vec();
             if target.len() > TARGET_MAX {
-                return Err(Error::refused(format!("{place}: its target is longer than {TARGET_MAX} bytes")));
+                return Err(Error::refused(format!(
+                    "{place}: its target is longer than {TARGET_MAX} bytes"
+                )));
             }
             What::Link(target)
         } else {
-            return Err(Error::refused(format!("{place}: a device, pipe or socket; only files, folders and links can be added")));
+            return Err(Error::refused(format!(
+                "{place}: a device, pipe or socket; only files, folders and links can be added"
+            )));
         };
         Ok(Self { name, metadata, what })
     }
@@ -287,11 +385,17 @@ impl Found {
     /// Takes the file's bytes in. A file that changes meanwhile is an error: what would be stored
     /// is neither what it was nor what it is.
     fn read(&mut self, inner: &Arc<Inner>) -> Result<()> {
-        let What::File(path, blob) = &mut self.what else { return Ok(()) };
+        let What::File(path, blob) = &mut self.what else {
+            return Ok(());
+        };
         let place = path.display().to_string();
         let io = |e| Error::io(&place, e);
         let flags = (nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK).bits();
-        let mut file: File = OpenOptions::new().read(true).custom_flags(flags).open(&*path).map_err(io)?;
+        let mut file: File = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(&*path)
+            .map_err(io)?;
         let before = file.metadata().map_err(io)?;
         if !before.is_file() {
             return Err(Error::refused(format!("{place}: it is no file any more")));

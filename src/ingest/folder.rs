@@ -62,7 +62,14 @@ impl<'a> FolderBuilder<'a> {
                 Ok(())
             })?;
         }
-        Ok(Self { inner, before: pages, waiting: Vec::new(), waiting_bytes: HEAD, levels: Vec::new(), tree: TreeRef::EMPTY })
+        Ok(Self {
+            inner,
+            before: pages,
+            waiting: Vec::new(),
+            waiting_bytes: HEAD,
+            levels: Vec::new(),
+            tree: TreeRef::EMPTY,
+        })
     }
 
     /// Adds the next entry.
@@ -83,7 +90,9 @@ impl<'a> FolderBuilder<'a> {
     fn flush_leaf(&mut self) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = HEAD;
-        let Some(first) = waiting.first().map(|e| e.entry.name.clone()) else { return Ok(()) };
+        let Some(first) = waiting.first().map(|e| e.entry.name.clone()) else {
+            return Ok(());
+        };
         let blobs: Vec<StoredBlob> = waiting.iter().filter_map(|e| e.blob.clone()).collect();
         self.inner.place_all(&blobs)?;
         if waiting.iter().any(|e| e.page.is_some()) {
@@ -95,7 +104,9 @@ impl<'a> FolderBuilder<'a> {
             match &mut entry.node {
                 Node::File { content, .. } => {
                     if let Some(blob) = open.blob {
-                        *content = blob.content().ok_or_else(|| Error::refused("a blob has no place"))?;
+                        *content = blob
+                            .content()
+                            .ok_or_else(|| Error::refused("a blob has no place"))?;
                     }
                 }
                 Node::Directory(tree) => {
@@ -122,15 +133,32 @@ impl<'a> FolderBuilder<'a> {
         Ok((hash, pending))
     }
 
-    fn add_to_level(&mut self, at: usize, first: EntryName, entries: u64, inodes: u64, hash: PageHash, pending: Pending) -> Result<()> {
+    fn add_to_level(
+        &mut self,
+        at: usize,
+        first: EntryName,
+        entries: u64,
+        inodes: u64,
+        hash: PageHash,
+        pending: Pending,
+    ) -> Result<()> {
         if self.levels.len() == at {
             self.levels.push(Vec::new());
         }
-        let full = self.levels.get(at).is_some_and(|l| HEAD + (l.len() + 1) * CHILD_MAX > index(PAGE_MAX));
+        let full = self
+            .levels
+            .get(at)
+            .is_some_and(|l| HEAD + (l.len() + 1) * CHILD_MAX > index(PAGE_MAX));
         if full {
             self.flush_level(at)?;
         }
-        let child = TreeChild { first, entries, inodes, hash, place: Place::default() };
+        let child = TreeChild {
+            first,
+            entries,
+            inodes,
+            hash,
+            place: Place::default(),
+        };
         if let Some(level) = self.levels.get_mut(at) {
             level.push(OpenChild { child, pending });
         }
@@ -139,7 +167,9 @@ impl<'a> FolderBuilder<'a> {
 
     fn flush_level(&mut self, at: usize) -> Result<()> {
         let open = self.levels.get_mut(at).map(std::mem::take).unwrap_or_default();
-        let Some(first) = open.first().map(|o| o.child.first.clone()) else { return Ok(()) };
+        let Some(first) = open.first().map(|o| o.child.first.clone()) else {
+            return Ok(());
+        };
         self.inner.flush_pages()?;
         let (mut children, mut entries, mut inodes) = (Vec::with_capacity(open.len()), 0, 0);
         for OpenChild { mut child, pending } in open {
@@ -162,14 +192,28 @@ impl<'a> FolderBuilder<'a> {
             at += 1;
         }
         let Some(top) = self.levels.get_mut(at).and_then(Vec::pop) else {
-            return Ok(MadeDirectory { tree: TreeRef::EMPTY, page: Pending::Known(Place::default()) });
+            return Ok(MadeDirectory {
+                tree: TreeRef::EMPTY,
+                page: Pending::Known(Place::default()),
+            });
         };
-        let tree = TreeRef { depth: u8::try_from(at).unwrap_or(u8::MAX), hash: top.child.hash, ..self.tree };
-        Ok(MadeDirectory { tree, page: top.pending })
+        let tree = TreeRef {
+            depth: u8::try_from(at).unwrap_or(u8::MAX),
+            hash: top.child.hash,
+            ..self.tree
+        };
+        Ok(MadeDirectory {
+            tree,
+            page: top.pending,
+        })
     }
 }
 
 /// Length of a blob's content on a page beyond that of the empty inline content that stands for it.
 fn content_len(blob: &StoredBlob) -> usize {
-    if blob.size <= u64::from(crate::format::INLINE_MAX) { crate::units::index64(blob.size) } else { 33 - 2 }
+    if blob.size <= u64::from(crate::format::INLINE_MAX) {
+        crate::units::index64(blob.size)
+    } else {
+        33 - 2
+    }
 }

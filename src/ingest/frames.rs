@@ -25,7 +25,12 @@ pub(super) struct FrameBuilder {
 
 impl FrameBuilder {
     pub(super) fn new(kind: FrameKind) -> Self {
-        Self { kind, plain: Vec::new(), chunks: Vec::new(), ticket: Ticket::new() }
+        Self {
+            kind,
+            plain: Vec::new(),
+            chunks: Vec::new(),
+            ticket: Ticket::new(),
+        }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -45,7 +50,13 @@ impl FrameBuilder {
     }
 
     /// Adds a chunk, handing the frame in first where it would grow too large.
-    pub(super) fn add(&mut self, id: ChunkId, bytes: &[u8], belt: &Belt, pipeline: &Pipeline) -> Result<Pending> {
+    pub(super) fn add(
+        &mut self,
+        id: ChunkId,
+        bytes: &[u8],
+        belt: &Belt,
+        pipeline: &Pipeline,
+    ) -> Result<Pending> {
         let full = self.plain.len() + bytes.len() > index(FRAME_PLAIN_MAX)
             || self.plain.len() >= FRAME_TARGET
             || len32(self.chunks.len()) >= FRAME_CHUNKS_MAX;
@@ -54,11 +65,15 @@ impl FrameBuilder {
         }
         if self.plain.capacity() == 0 && self.kind == FrameKind::Plaintext {
             // One allocation a frame: the last chunk may reach past the target.
-            self.plain.reserve_exact(FRAME_TARGET + index(crate::format::CHUNK_MAX));
+            self.plain
+                .reserve_exact(FRAME_TARGET + index(crate::format::CHUNK_MAX));
         }
         let start = len32(self.plain.len());
         self.plain.extend_from_slice(bytes);
-        self.chunks.push(FrameChunk { id, len: len32(bytes.len()) });
+        self.chunks.push(FrameChunk {
+            id,
+            len: len32(bytes.len()),
+        });
         Ok(Pending::Ticket(Arc::clone(&self.ticket), start))
     }
 
@@ -71,7 +86,11 @@ impl FrameBuilder {
         if full.kind == FrameKind::Plaintext {
             full.publish(belt);
         }
-        let frame = PlainFrame { kind: full.kind, plain: full.plain, chunks: full.chunks };
+        let frame = PlainFrame {
+            kind: full.kind,
+            plain: full.plain,
+            chunks: full.chunks,
+        };
         pipeline.submit(frame, full.ticket)
     }
 
@@ -79,7 +98,10 @@ impl FrameBuilder {
         let mut open = belt.open.lock();
         let mut start = 0;
         for chunk in &self.chunks {
-            open.insert(chunk.id, (Pending::Ticket(Arc::clone(&self.ticket), start), chunk.len));
+            open.insert(
+                chunk.id,
+                (Pending::Ticket(Arc::clone(&self.ticket), start), chunk.len),
+            );
             start += chunk.len;
         }
     }

@@ -20,7 +20,10 @@ impl Hashers {
     }
 
     fn finish(self) -> (Sha256, BlobId) {
-        (Sha256::from_bytes(self.sha256.finalize().into()), BlobId::from_bytes(*self.blake3.finalize().as_bytes()))
+        (
+            Sha256::from_bytes(self.sha256.finalize().into()),
+            BlobId::from_bytes(*self.blake3.finalize().as_bytes()),
+        )
     }
 }
 

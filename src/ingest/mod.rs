@@ -60,7 +60,12 @@ pub enum NameChange {
 /// A change to the catalogue, by sort key.
 #[derive(Debug, Clone)]
 enum Edit {
-    Put { kind: Kind, name: String, media_type: String, blob: StoredBlob },
+    Put {
+        kind: Kind,
+        name: String,
+        media_type: String,
+        blob: StoredBlob,
+    },
     Leaf(Box<Leaf>),
 }
 
@@ -153,12 +158,20 @@ impl Inner {
             let made = blob.made.lock().clone();
             let better = match made {
                 Made::Chunk(id, pending) => {
-                    let list = ListRef { depth: 0, hash: PageHash::from_bytes(*id.as_bytes()), place: self.belt.wait(&pending)? };
+                    let list = ListRef {
+                        depth: 0,
+                        hash: PageHash::from_bytes(*id.as_bytes()),
+                        place: self.belt.wait(&pending)?,
+                    };
                     Made::Ready(Content::List(list))
                 }
                 Made::Page(entries) => {
                     let written = self.write_list_page(0, &entries)?;
-                    Made::Written { depth: 1, hash: PageHash::from_bytes(written.hash), pending: written.pending }
+                    Made::Written {
+                        depth: 1,
+                        hash: PageHash::from_bytes(written.hash),
+                        pending: written.pending,
+                    }
                 }
                 other => other,
             };
@@ -168,7 +181,11 @@ impl Inner {
         for blob in blobs {
             let made = blob.made.lock().clone();
             if let Made::Written { depth, hash, pending } = made {
-                let list = ListRef { depth, hash, place: self.belt.wait(&pending)? };
+                let list = ListRef {
+                    depth,
+                    hash,
+                    place: self.belt.wait(&pending)?,
+                };
                 *blob.made.lock() = Made::Ready(Content::List(list));
             }
         }
@@ -178,7 +195,9 @@ impl Inner {
     /// Leaves a record of a finished blob in the pack, so that an interrupted run need not take it in
     /// again though no generation lists it.
     fn record(&self, blob: &StoredBlob) -> Result<()> {
-        let Some(content @ Content::List(_)) = blob.content() else { return Ok(()) };
+        let Some(content @ Content::List(_)) = blob.content() else {
+            return Ok(());
+        };
         let bytes = leaf_of(Kind::Blob, &blob.sha256.to_digest(), "", blob, content).encode();
         let mut shared = self.shared.lock();
         self.with_pipeline(|belt, pipeline| {
@@ -189,7 +208,15 @@ impl Inner {
 
     fn put(&self, kind: Kind, name: String, media_type: &str, blob: &StoredBlob) {
         let key = sort_key(kind, &name);
-        self.edits.lock().insert(key, Edit::Put { kind, name, media_type: media_type.to_owned(), blob: blob.clone() });
+        self.edits.lock().insert(
+            key,
+            Edit::Put {
+                kind,
+                name,
+                media_type: media_type.to_owned(),
+                blob: blob.clone(),
+            },
+        );
     }
 }
 
@@ -206,14 +233,21 @@ fn leaf_of(kind: Kind, name: &str, media_type: &str, blob: &StoredBlob, content:
 }
 
 fn blob_of(leaf: &Leaf) -> StoredBlob {
-    StoredBlob::new(leaf.sha256, leaf.blob_id, leaf.size, Made::Ready(leaf.content.clone()))
+    StoredBlob::new(
+        leaf.sha256,
+        leaf.blob_id,
+        leaf.size,
+        Made::Ready(leaf.content.clone()),
+    )
 }
 
 impl Ingest {
     /// Where progress goes.
     #[must_use]
     pub fn monitor(&self) -> Arc<dyn Monitor> {
-        Arc::new(pipeline::Shown(Arc::clone(&self.inner.monitor) as Arc<dyn Monitor>))
+        Arc::new(pipeline::Shown(
+            Arc::clone(&self.inner.monitor) as Arc<dyn Monitor>
+        ))
     }
 
     /// The ROOT of the generation that the run began with.
@@ -248,7 +282,9 @@ impl Ingest {
         if let Some((_, leaf)) = self.inner.catalogue.get(Kind::Blob, &name)? {
             return Ok(Some(blob_of(&leaf)));
         }
-        let Some(record) = self.inner.belt.index.record(digest)? else { return Ok(None) };
+        let Some(record) = self.inner.belt.index.record(digest)? else {
+            return Ok(None);
+        };
         let place = "a record of the host index";
         let leaf = Leaf::decode(&mut Decoder::new(&record, place))?;
         Ok((leaf.sha256 == *digest).then(|| blob_of(&leaf)))
@@ -257,11 +293,21 @@ impl Ingest {
     /// The bytes of a known small blob, such as a manifest of an earlier run; refused past `limit`.
     pub fn read_known(&self, blob: &StoredBlob, limit: u64) -> Result<Vec<u8>> {
         if blob.size > limit {
-            return Err(Error::refused(format!("{}: {} bytes, where at most {limit} are expected", blob.sha256.to_digest(), blob.size)));
+            return Err(Error::refused(format!(
+                "{}: {} bytes, where at most {limit} are expected",
+                blob.sha256.to_digest(),
+                blob.size
+            )));
         }
         self.inner.place_all(std::slice::from_ref(blob))?;
-        let content = blob.content().ok_or_else(|| Error::refused("a blob has no place"))?;
-        blob::read_small(&BlobReader::new(Arc::clone(&self.inner.source), blob.size, content))
+        let content = blob
+            .content()
+            .ok_or_else(|| Error::refused("a blob has no place"))?;
+        blob::read_small(&BlobReader::new(
+            Arc::clone(&self.inner.source),
+            blob.size,
+            content,
+        ))
     }
 
     /// A writer for one blob.
@@ -283,7 +329,10 @@ impl Ingest {
         // What is known to be a manifest stays one, though it now comes along as something else too.
         if media_type.is_empty() {
             let key = sort_key(Kind::Blob, &name);
-            if let Some(Edit::Put { media_type: known, .. }) = self.inner.edits.lock().get(&key) {
+            if let Some(Edit::Put {
+                media_type: known, ..
+            }) = self.inner.edits.lock().get(&key)
+            {
                 media_type.clone_from(known);
             } else if let Some((_, leaf)) = self.inner.catalogue.get(Kind::Blob, &name)? {
                 media_type = leaf.media_type;
@@ -309,7 +358,10 @@ impl Ingest {
             size,
             content: Content::Nothing,
         };
-        self.inner.edits.lock().insert(leaf.sort_key(), Edit::Leaf(Box::new(leaf)));
+        self.inner
+            .edits
+            .lock()
+            .insert(leaf.sort_key(), Edit::Leaf(Box::new(leaf)));
         Ok(())
     }
 
@@ -332,7 +384,8 @@ impl Ingest {
             None => self.committed_image(name)?,
         };
         let by_digest = ImageName::by_digest(&name.repository, target.sha256);
-        self.inner.put(Kind::Image, by_digest.to_string(), media_type, target);
+        self.inner
+            .put(Kind::Image, by_digest.to_string(), media_type, target);
         self.inner.put(Kind::Image, text, media_type, target);
         Ok(match before {
             None => NameChange::New,
@@ -343,11 +396,21 @@ impl Ingest {
 
     /// What the name points at in the generation that the run began with.
     pub fn committed_image(&self, name: &ImageName) -> Result<Option<Sha256>> {
-        Ok(self.inner.catalogue.get(Kind::Image, &name.to_string())?.map(|(_, leaf)| leaf.sha256))
+        Ok(self
+            .inner
+            .catalogue
+            .get(Kind::Image, &name.to_string())?
+            .map(|(_, leaf)| leaf.sha256))
     }
 
     /// Records that `referrer`, a manifest stored and put, has `subject` in `repository`.
-    pub fn put_referrer(&self, repository: &Repository, subject: &Sha256, referrer: &StoredBlob, media_type: &str) -> Result<()> {
+    pub fn put_referrer(
+        &self,
+        repository: &Repository,
+        subject: &Sha256,
+        referrer: &StoredBlob,
+        media_type: &str,
+    ) -> Result<()> {
         check_media_type(media_type)?;
         let name = referrer_name(repository, subject, &referrer.sha256);
         self.inner.put(Kind::Referrer, name, media_type, referrer);
@@ -362,8 +425,16 @@ pub fn referrer_name(repository: &Repository, subject: &Sha256, referrer: &Sha25
 }
 
 fn check_media_type(text: &str) -> Result<()> {
-    let valid = text.len() <= crate::format::catalogue::MEDIA_TYPE_MAX && text.bytes().all(|b| b.is_ascii_graphic());
-    if valid { Ok(()) } else { Err(Error::refused(format!("not a media type: {:?}", text.chars().take(300).collect::<String>()))) }
+    let valid =
+        text.len() <= crate::format::catalogue::MEDIA_TYPE_MAX && text.bytes().all(|b| b.is_ascii_graphic());
+    if valid {
+        Ok(())
+    } else {
+        Err(Error::refused(format!(
+            "not a media type: {:?}",
+            text.chars().take(300).collect::<String>()
+        )))
+    }
 }
 
 impl Shared {
@@ -384,7 +455,14 @@ impl Inner {
         for piece in reader.pieces(0) {
             let Ok(piece) = piece else { return false };
             end = piece.end;
-            let known = piece.is_zeros() || self.belt.index.chunk(&piece.id).is_ok_and(|k| k.is_some_and(|k| k.place == piece.place));
+            let is_there = |place| matches!(place, Some(Pending::Known(place)) if place == piece.place);
+            let known = piece.is_zeros()
+                || self
+                    .find_chunk(
+                        &piece.id,
+                        crate::units::len32(crate::units::index64(piece.end - piece.start)),
+                    )
+                    .is_ok_and(is_there);
             if !known {
                 return false;
             }

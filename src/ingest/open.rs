@@ -53,21 +53,48 @@ impl Ingest {
             monitor.warn(warning);
         }
         if current.root.state == State::Sealed {
-            return Err(Error::refused(format!("{}: generation {} is sealed; nothing can be added to it", medium.name(), current.root.generation)));
+            return Err(Error::refused(format!(
+                "{}: generation {} is sealed; nothing can be added to it",
+                medium.name(),
+                current.root.generation
+            )));
         }
         let medium_id = current.root.medium;
         let mut packs = generation::pack_set(medium.as_ref(), &current.root)?;
         let index = Arc::new(Index::open(&options.state, &medium_id)?);
         if !index.mirrors(&current.root_hash)? {
-            rebuild(medium.as_ref(), &medium_id, &index, &packs, &current.root_hash, monitor.as_ref())?;
+            rebuild(
+                medium.as_ref(),
+                &medium_id,
+                &index,
+                &packs,
+                &current.root_hash,
+                monitor.as_ref(),
+            )?;
         }
         let catalogue = CatalogueReader::open(Arc::clone(&medium), &current.root)?;
         let adopted = adopt(medium.as_ref(), &medium_id, &index, &packs, monitor.as_ref())?;
         packs.extend(adopted.whole.iter().copied());
         packs.sort_by_key(|p| p.number);
-        let highest = medium.packs()?.last().copied().into_iter().chain(packs.last().map(|p| p.number)).max().unwrap_or_default();
-        let next = highest.get().checked_add(1).map(PackNumber::new).ok_or_else(|| Error::refused("no pack number is left"))?;
-        let belt = Arc::new(Belt::new(Arc::clone(&medium), medium_id, Arc::clone(&index), Arc::clone(&monitor)));
+        let highest = medium
+            .packs()?
+            .last()
+            .copied()
+            .into_iter()
+            .chain(packs.last().map(|p| p.number))
+            .max()
+            .unwrap_or_default();
+        let next = highest
+            .get()
+            .checked_add(1)
+            .map(PackNumber::new)
+            .ok_or_else(|| Error::refused("no pack number is left"))?;
+        let belt = Arc::new(Belt::new(
+            Arc::clone(&medium),
+            medium_id,
+            Arc::clone(&index),
+            Arc::clone(&monitor),
+        ));
         seed_open_chunks(&belt, &adopted.open);
         let pipeline = Pipeline::start(&belt, adopted.resumed, next)?;
         let inner = Inner {
@@ -86,7 +113,10 @@ impl Ingest {
         for place in &adopted.records {
             inner.adopt_records(place)?;
         }
-        Ok(Self { inner: Arc::new(inner), _lock: lock })
+        Ok(Self {
+            inner: Arc::new(inner),
+            _lock: lock,
+        })
     }
 }
 
@@ -95,7 +125,12 @@ fn seed_open_chunks(belt: &Belt, open: &[(PackNumber, FrameRecord, Vec<ChunkReco
     let mut map = belt.open.lock();
     for (pack, frame, chunks) in open {
         for chunk in chunks {
-            let place = Place { pack: *pack, frame: frame.offset, frame_bytes: frame.frame_bytes, start: chunk.start };
+            let place = Place {
+                pack: *pack,
+                frame: frame.offset,
+                frame_bytes: frame.frame_bytes,
+                start: chunk.start,
+            };
             map.insert(chunk.id, (super::Pending::Known(place), chunk.len));
         }
     }
@@ -106,7 +141,9 @@ impl Inner {
     fn adopt_records(&self, place: &Place) -> Result<()> {
         let frame = pack::load(self.belt.medium.as_ref(), place)?;
         for (_, _, bytes) in frame.chunks() {
-            let Ok(leaf) = Leaf::decode(&mut Decoder::new(&bytes, "a record")) else { continue };
+            let Ok(leaf) = Leaf::decode(&mut Decoder::new(&bytes, "a record")) else {
+                continue;
+            };
             if self.record_holds(&leaf) {
                 self.belt.index.put_record(&leaf.sha256, &bytes)?;
             }
@@ -116,7 +153,13 @@ impl Inner {
 }
 
 /// Looks at every pack that no generation lists.
-fn adopt(medium: &dyn Medium, medium_id: &MediumId, index: &Index, listed: &[SetRecord], monitor: &dyn Monitor) -> Result<Adopted> {
+fn adopt(
+    medium: &dyn Medium,
+    medium_id: &MediumId,
+    index: &Index,
+    listed: &[SetRecord],
+    monitor: &dyn Monitor,
+) -> Result<Adopted> {
     let mut adopted = Adopted::default();
     // A pack of any older generation is listed by it, though perhaps no longer by the newest.
     let mut known: Vec<PackNumber> = listed.iter().map(|p| p.number).collect();
@@ -128,20 +171,35 @@ fn adopt(medium: &dyn Medium, medium_id: &MediumId, index: &Index, listed: &[Set
             known.extend(set.iter().map(|p| p.number));
         }
     }
-    let left: Vec<PackNumber> = medium.packs()?.into_iter().filter(|n| !known.contains(n)).collect();
+    let left: Vec<PackNumber> = medium
+        .packs()?
+        .into_iter()
+        .filter(|n| !known.contains(n))
+        .collect();
     let last = left.last().copied();
     for number in left {
         // An interrupted run is taken up again: whatever it changed in the index must not be trusted alone.
         index.unsettle()?;
         match pack::examine(medium, medium_id, number)? {
-            LeftOver::Whole { record, frames, chunks } => {
-                monitor.warn(&format!("{}: left by an interrupted run, taken over whole", medium.place(MediumFile::Pack(number))));
+            LeftOver::Whole {
+                record,
+                frames,
+                chunks,
+            } => {
+                monitor.warn(&format!(
+                    "{}: left by an interrupted run, taken over whole",
+                    medium.place(MediumFile::Pack(number))
+                ));
                 index.put_pack(number, &frames, &chunks)?;
                 adopted.records.extend(record_frames(number, &frames));
                 adopted.whole.push(record);
             }
             LeftOver::Partial { frames, chunks } => {
-                monitor.warn(&format!("{}: left unfinished by an interrupted run, {} whole frames taken over", medium.place(MediumFile::Pack(number)), frames.len()));
+                monitor.warn(&format!(
+                    "{}: left unfinished by an interrupted run, {} whole frames taken over",
+                    medium.place(MediumFile::Pack(number)),
+                    frames.len()
+                ));
                 let writer = PackWriter::resume(medium, *medium_id, number, frames.clone(), chunks.clone())?;
                 adopted.records.extend(record_frames(number, &frames));
                 if Some(number) == last {
@@ -161,10 +219,21 @@ fn adopt(medium: &dyn Medium, medium_id: &MediumId, index: &Index, listed: &[Set
 
 fn record_frames(number: PackNumber, frames: &[FrameRecord]) -> Vec<Place> {
     let records = frames.iter().filter(|f| f.kind == FrameKind::Records);
-    records.map(|f| Place { pack: number, frame: f.offset, frame_bytes: f.frame_bytes, start: 0 }).collect()
+    records
+        .map(|f| Place {
+            pack: number,
+            frame: f.offset,
+            frame_bytes: f.frame_bytes,
+            start: 0,
+        })
+        .collect()
 }
 
-fn by_frame(number: PackNumber, frames: &[FrameRecord], chunks: &[ChunkRecord]) -> Vec<(PackNumber, FrameRecord, Vec<ChunkRecord>)> {
+fn by_frame(
+    number: PackNumber,
+    frames: &[FrameRecord],
+    chunks: &[ChunkRecord],
+) -> Vec<(PackNumber, FrameRecord, Vec<ChunkRecord>)> {
     let mut rest = chunks;
     let mut out = Vec::new();
     for frame in frames {
@@ -178,12 +247,23 @@ fn by_frame(number: PackNumber, frames: &[FrameRecord], chunks: &[ChunkRecord]) 
 }
 
 /// Rebuilds the host's index of a medium from its packs; how many packs and chunks it now mirrors.
-pub fn reindex(medium: &Arc<dyn Medium>, options: &IngestOptions, monitor: &dyn Monitor) -> Result<(usize, u64)> {
+pub fn reindex(
+    medium: &Arc<dyn Medium>,
+    options: &IngestOptions,
+    monitor: &dyn Monitor,
+) -> Result<(usize, u64)> {
     let _lock = medium.lock()?;
     let current = generation::current(medium.as_ref(), None)?;
     let packs = generation::pack_set(medium.as_ref(), &current.root)?;
     let index = Index::open(&options.state, &current.root.medium)?;
-    let chunks = rebuild(medium.as_ref(), &current.root.medium, &index, &packs, &current.root_hash, monitor)?;
+    let chunks = rebuild(
+        medium.as_ref(),
+        &current.root.medium,
+        &index,
+        &packs,
+        &current.root_hash,
+        monitor,
+    )?;
     Ok((packs.len(), chunks))
 }
 
@@ -205,8 +285,14 @@ fn rebuild(
     for pack in packs {
         let (mut frames, mut chunks) = (Vec::new(), Vec::new());
         let read = PackTables::open(medium, medium_id, pack).and_then(|tables| {
-            tables.frames(|_, record| Ok(frames.push(record)))?;
-            tables.chunks(|record| Ok(chunks.push(record)))
+            tables.frames(|_, record| {
+                frames.push(record);
+                Ok(())
+            })?;
+            tables.chunks(|record| {
+                chunks.push(record);
+                Ok(())
+            })
         });
         if let Err(e) = read {
             monitor.warn(&format!("{e}; its frames are looked at one by one"));
@@ -214,7 +300,10 @@ fn rebuild(
                 continue;
             }
             match pack::examine(medium, medium_id, pack.number)? {
-                LeftOver::Whole { frames: f, chunks: c, .. } | LeftOver::Partial { frames: f, chunks: c } => (frames, chunks) = (f, c),
+                LeftOver::Whole {
+                    frames: f, chunks: c, ..
+                }
+                | LeftOver::Partial { frames: f, chunks: c } => (frames, chunks) = (f, c),
             }
         }
         index.put_pack(pack.number, &frames, &chunks)?;

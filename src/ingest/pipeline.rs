@@ -68,13 +68,27 @@ impl Monitor for Shown {
 impl MonitorDebug for Shown {}
 
 impl Belt {
-    pub(super) fn new(medium: Arc<dyn Medium>, medium_id: MediumId, index: Arc<Index>, monitor: Arc<dyn Monitor>) -> Self {
-        Self { medium, medium_id, index, open: Mutex::default(), monitor: Arc::new(Shown(monitor)), failure: OnceLock::new() }
+    pub(super) fn new(
+        medium: Arc<dyn Medium>,
+        medium_id: MediumId,
+        index: Arc<Index>,
+        monitor: Arc<dyn Monitor>,
+    ) -> Self {
+        Self {
+            medium,
+            medium_id,
+            index,
+            open: Mutex::default(),
+            monitor: Arc::new(Shown(monitor)),
+            failure: OnceLock::new(),
+        }
     }
 
     /// Fails where the pipeline has.
     pub(super) fn check(&self) -> Result<()> {
-        self.failure.get().map_or(Ok(()), |e| Err(Error::Shared(Arc::clone(e))))
+        self.failure
+            .get()
+            .map_or(Ok(()), |e| Err(Error::Shared(Arc::clone(e))))
     }
 
     /// Waits for a place; says why where the pipeline failed.
@@ -116,20 +130,42 @@ impl Pipeline {
         let spawned = |e| Error::io("a thread", e);
         let mut encoders = Vec::new();
         for n in 0..cores {
-            let (belt, from, to, encoder) = (Arc::clone(belt), to_encode.clone(), encoded.clone(), Encoder::new()?);
+            let (belt, from, to, encoder) = (
+                Arc::clone(belt),
+                to_encode.clone(),
+                encoded.clone(),
+                Encoder::new()?,
+            );
             let thread = std::thread::Builder::new().name(format!("encode-{n}"));
-            encoders.push(thread.spawn(move || encode(&belt, encoder, &from, &to)).map_err(spawned)?);
+            encoders.push(
+                thread
+                    .spawn(move || encode(&belt, encoder, &from, &to))
+                    .map_err(spawned)?,
+            );
         }
-        let writer = Writer { belt: Arc::clone(belt), pack: resumed, next, done: Vec::new() };
+        let writer = Writer {
+            belt: Arc::clone(belt),
+            pack: resumed,
+            next,
+            done: Vec::new(),
+        };
         let thread = std::thread::Builder::new().name("write".to_owned());
         let writer = thread.spawn(move || writer.run(&to_write)).map_err(spawned)?;
-        Ok(Self { belt: Arc::clone(belt), frames: Some(frames), encoders, writer: Some(writer) })
+        Ok(Self {
+            belt: Arc::clone(belt),
+            frames: Some(frames),
+            encoders,
+            writer: Some(writer),
+        })
     }
 
     /// Hands a frame in; waits where the pipeline is full.
     pub(super) fn submit(&self, frame: PlainFrame, ticket: Arc<Ticket>) -> Result<()> {
         let waiting = Arc::clone(&ticket);
-        let sent = self.frames.as_ref().is_some_and(|to| to.send(Job { frame, ticket }).is_ok());
+        let sent = self
+            .frames
+            .as_ref()
+            .is_some_and(|to| to.send(Job { frame, ticket }).is_ok());
         if !sent {
             waiting.fail();
         }
@@ -149,21 +185,27 @@ impl Pipeline {
         for thread in self.encoders.drain(..) {
             thread.join().map_err(|_| died())?;
         }
-        self.writer.take().map_or_else(|| Ok(Vec::new()), |writer| writer.join().map_err(|_| died())?)
+        self.writer
+            .take()
+            .map_or_else(|| Ok(Vec::new()), |writer| writer.join().map_err(|_| died())?)
     }
 }
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
         if self.writer.is_some() {
-            // An abandoned run: what is in flight is of no use to anybody.
-            self.belt.fail(Error::Interrupted);
+            // An abandoned run: what is in flight still arrives, so that the next run can take it over.
             let _abandoned = self.join();
         }
     }
 }
 
-fn encode(belt: &Belt, mut encoder: Encoder, from: &Receiver<Job<PlainFrame>>, to: &Sender<Job<EncodedFrame>>) {
+fn encode(
+    belt: &Belt,
+    mut encoder: Encoder,
+    from: &Receiver<Job<PlainFrame>>,
+    to: &Sender<Job<EncodedFrame>>,
+) {
     for Job { frame, ticket } in from {
         if belt.check().is_err() {
             ticket.fail();
@@ -220,7 +262,10 @@ impl Writer {
             Some(pack) => pack,
             none => {
                 let number = self.next;
-                let after = number.get().checked_add(1).ok_or_else(|| Error::refused("no pack number is left"))?;
+                let after = number
+                    .get()
+                    .checked_add(1)
+                    .ok_or_else(|| Error::refused("no pack number is left"))?;
                 let created = PackWriter::create(self.belt.medium.as_ref(), self.belt.medium_id, number)?;
                 self.next = PackNumber::new(after);
                 none.insert(created)
@@ -229,19 +274,28 @@ impl Writer {
         let at = pack.append(frame)?;
         let frame_bytes = frame.header.frame_bytes();
         self.belt.monitor.stored(u64::from(frame_bytes));
-        Ok(Place { pack: pack.number(), frame: at, frame_bytes, start: 0 })
+        Ok(Place {
+            pack: pack.number(),
+            frame: at,
+            frame_bytes,
+            start: 0,
+        })
     }
 
     /// Makes the pack whole and durable; only then can later runs, and other packs, lean on it.
     fn finish_pack(&mut self) -> Result<()> {
-        let Some(pack) = self.pack.take() else { return Ok(()) };
+        let Some(pack) = self.pack.take() else {
+            return Ok(());
+        };
         let number = pack.number();
         if pack.is_empty() {
             return self.belt.medium.remove(MediumFile::Pack(number));
         }
         let written = pack.finish()?;
         self.belt.index.unsettle()?;
-        self.belt.index.put_pack(number, &written.frames, &written.chunks)?;
+        self.belt
+            .index
+            .put_pack(number, &written.frames, &written.chunks)?;
         // The index knows them first, so that no look-up misses them in between.
         let mut open = self.belt.open.lock();
         for chunk in &written.chunks {

@@ -18,7 +18,11 @@ pub(super) struct OpenEntry {
 
 impl OpenEntry {
     pub(super) fn placed(&self, place: crate::format::content::Place) -> ListEntry {
-        ListEntry { end: self.end, hash: self.hash, place }
+        ListEntry {
+            end: self.end,
+            hash: self.hash,
+            place,
+        }
     }
 }
 
@@ -32,7 +36,11 @@ pub(super) enum Made {
     /// One page of a list, not written yet.
     Page(Vec<OpenEntry>),
     /// Pages are written; the top one's place is to come.
-    Written { depth: u8, hash: PageHash, pending: Pending },
+    Written {
+        depth: u8,
+        hash: PageHash,
+        pending: Pending,
+    },
 }
 
 /// A blob that the medium holds, or will with the next commit.
@@ -57,7 +65,12 @@ impl Eq for StoredBlob {}
 
 impl StoredBlob {
     pub(super) fn new(sha256: Sha256, blob_id: BlobId, size: u64, made: Made) -> Self {
-        Self { sha256, blob_id, size, made: Arc::new(Mutex::new(made)) }
+        Self {
+            sha256,
+            blob_id,
+            size,
+            made: Arc::new(Mutex::new(made)),
+        }
     }
 
     /// The content, once everything has its place.

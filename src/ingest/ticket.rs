@@ -23,7 +23,10 @@ pub(super) struct Ticket {
 
 impl Ticket {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State::Waiting), changed: Condvar::new() })
+        Arc::new(Self {
+            state: Mutex::new(State::Waiting),
+            changed: Condvar::new(),
+        })
     }
 
     fn set(&self, state: State) {

@@ -27,9 +27,14 @@ impl DirectoryMedium {
         let place = path.display().to_string();
         let found = std::fs::metadata(path).map_err(|e| Error::io(&place, e))?;
         if !found.is_dir() {
-            return Err(Error::refused(format!("{place}: not a directory, so not a medium")));
+            return Err(Error::refused(format!(
+                "{place}: not a directory, so not a medium"
+            )));
         }
-        Ok(Self { path: path.to_owned(), open: Mutex::new(Vec::new()) })
+        Ok(Self {
+            path: path.to_owned(),
+            open: Mutex::new(Vec::new()),
+        })
     }
 
     /// The medium at `path`, making the directory where it is not there.
@@ -87,7 +92,9 @@ impl DirectoryMedium {
 
     fn sync_folder(&self, folder: &Path) -> Result<()> {
         let place = folder.display().to_string();
-        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io(place, e))
+        File::open(folder)
+            .and_then(|f| f.sync_all())
+            .map_err(|e| Error::io(place, e))
     }
 }
 
@@ -116,7 +123,10 @@ impl Medium for DirectoryMedium {
         let mut bytes = vec![0; len];
         handle.read_exact_at(&mut bytes, offset).map_err(|e| {
             if e.kind() == std::io::ErrorKind::UnexpectedEof {
-                Error::malformed(self.place(file), format!("cut short: {len} bytes expected at {offset}"))
+                Error::malformed(
+                    self.place(file),
+                    format!("cut short: {len} bytes expected at {offset}"),
+                )
             } else {
                 self.err(file)(e)
             }
@@ -130,20 +140,37 @@ impl Medium for DirectoryMedium {
     }
 
     fn generations(&self) -> Result<Vec<Generation>> {
-        Ok(self.numbers("generations", number)?.into_iter().map(Generation::new).collect())
+        Ok(self
+            .numbers("generations", number)?
+            .into_iter()
+            .map(Generation::new)
+            .collect())
     }
 
     fn prepare(&self) -> Result<()> {
         let place = self.name();
         let mut entries = std::fs::read_dir(&self.path).map_err(|e| Error::io(&place, e))?;
         // A fresh file system may hold lost+found or a volume label's folder; a disk's files it may not.
-        let ours = ["superblock.0", "superblock.1", "packs", "generations", "HOLDALL.txt"];
-        let taken = entries.find_map(|e| e.ok().and_then(|e| e.file_name().into_string().ok()).filter(|n| ours.contains(&n.as_str())));
+        let ours = [
+            "superblock.0",
+            "superblock.1",
+            "packs",
+            "generations",
+            "HOLDALL.txt",
+        ];
+        let taken = entries.find_map(|e| {
+            e.ok()
+                .and_then(|e| e.file_name().into_string().ok())
+                .filter(|n| ours.contains(&n.as_str()))
+        });
         if let Some(taken) = taken {
-            return Err(Error::refused(format!("{place}: there is a {taken} already; a new disk wants a place of its own")));
+            return Err(Error::refused(format!(
+                "{place}: there is a {taken} already; a new disk wants a place of its own"
+            )));
         }
         for folder in ["packs", "generations"] {
-            std::fs::create_dir(self.path.join(folder)).map_err(|e| Error::io(format!("{place}/{folder}"), e))?;
+            std::fs::create_dir(self.path.join(folder))
+                .map_err(|e| Error::io(format!("{place}/{folder}"), e))?;
         }
         Ok(())
     }
@@ -153,8 +180,17 @@ impl Medium for DirectoryMedium {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|e| Error::io(parent.display().to_string(), e))?;
         }
-        let handle = OpenOptions::new().write(true).create_new(true).open(&path).map_err(self.err(file))?;
-        Ok(Box::new(DirectoryWriter { handle, place: self.place(file), written: 0, flushed: 0 }))
+        let handle = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(self.err(file))?;
+        Ok(Box::new(DirectoryWriter {
+            handle,
+            place: self.place(file),
+            written: 0,
+            flushed: 0,
+        }))
     }
 
     fn resume(&self, file: MediumFile, len: u64) -> Result<Box<dyn MediumWriter>> {
@@ -165,7 +201,12 @@ impl Medium for DirectoryMedium {
             .open(self.path_of(file))
             .map_err(self.err(file))?;
         handle.set_len(len).map_err(self.err(file))?;
-        Ok(Box::new(DirectoryWriter { handle, place: self.place(file), written: len, flushed: len }))
+        Ok(Box::new(DirectoryWriter {
+            handle,
+            place: self.place(file),
+            written: len,
+            flushed: len,
+        }))
     }
 
     fn write_slot(&self, slot: SlotNumber, bytes: &[u8]) -> Result<()> {
@@ -175,7 +216,10 @@ impl Medium for DirectoryMedium {
             .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
             .open(self.path_of(file))
             .map_err(self.err(file))?;
-        handle.write_all_at(bytes, 0).and_then(|()| handle.sync_all()).map_err(self.err(file))
+        handle
+            .write_all_at(bytes, 0)
+            .and_then(|()| handle.sync_all())
+            .map_err(self.err(file))
     }
 
     fn sync_folders(&self) -> Result<()> {
@@ -196,7 +240,9 @@ impl Medium for DirectoryMedium {
     fn free_bytes(&self) -> Result<Option<u64>> {
         let place = self.name();
         let found = nix::sys::statvfs::statvfs(&self.path).map_err(|e| Error::io(place, e.into()))?;
-        Ok(Some(found.blocks_available().saturating_mul(found.fragment_size())))
+        Ok(Some(
+            found.blocks_available().saturating_mul(found.fragment_size()),
+        ))
     }
 
     fn lock(&self) -> Result<Box<dyn MediumLock>> {
@@ -232,7 +278,11 @@ impl MediumWriter for DirectoryWriter {
         let mut rest = slices.as_mut_slice();
         while rest.iter().any(|s| !s.is_empty()) {
             let n = match self.handle.write_vectored(rest) {
-                Ok(0) => return Err(Error::Full { place: self.place.clone() }),
+                Ok(0) => {
+                    return Err(Error::Full {
+                        place: self.place.clone(),
+                    });
+                }
                 Ok(n) => n,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(Error::io(&self.place, e)),
@@ -247,7 +297,10 @@ impl MediumWriter for DirectoryWriter {
         use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
         // On Linux this starts write-back of the range without waiting; the pages that are clean by
         // then leave the cache, which a disk written once does not need.
-        let (from, len) = (i64::try_from(self.flushed), i64::try_from(self.written - self.flushed));
+        let (from, len) = (
+            i64::try_from(self.flushed),
+            i64::try_from(self.written - self.flushed),
+        );
         if let (Ok(from), Ok(len)) = (from, len) {
             let _hint_only = posix_fadvise(&self.handle, from, len, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
         }

@@ -77,7 +77,13 @@ impl MemoryMedium {
     #[must_use]
     pub fn copy(&self) -> Self {
         let files = self.state.lock().files.clone();
-        Self { state: Arc::new(Mutex::new(State { files, faults: Vec::new() })), locked: Arc::default() }
+        Self {
+            state: Arc::new(Mutex::new(State {
+                files,
+                faults: Vec::new(),
+            })),
+            locked: Arc::default(),
+        }
     }
 
     /// What a power cut now would leave: of what was not synced, each file keeps as much as `keep`
@@ -88,13 +94,18 @@ impl MemoryMedium {
         let mut state = copy.state.lock();
         let names: Vec<MediumFile> = state.files.keys().copied().collect();
         for name in names {
-            let Some(stored) = state.files.get_mut(&name) else { continue };
+            let Some(stored) = state.files.get_mut(&name) else {
+                continue;
+            };
             let synced = stored.synced.clone().unwrap_or_default();
             let settled = stored.name_synced && stored.synced.as_ref() == Some(&stored.bytes);
             if settled {
                 continue;
             }
-            match (keep(name, stored.bytes.len().saturating_sub(synced.len())), stored.name_synced) {
+            match (
+                keep(name, stored.bytes.len().saturating_sub(synced.len())),
+                stored.name_synced,
+            ) {
                 (None, false) => {
                     state.files.remove(&name);
                 }
@@ -146,13 +157,21 @@ impl Medium for MemoryMedium {
             std::thread::sleep(time);
         }
         let state = self.state.lock();
-        let stored = state.files.get(&file).ok_or_else(|| Error::missing(self.place(file)))?;
+        let stored = state
+            .files
+            .get(&file)
+            .ok_or_else(|| Error::missing(self.place(file)))?;
         let start = index64(offset);
         stored
             .bytes
             .get(start..start.saturating_add(len))
             .map(<[u8]>::to_vec)
-            .ok_or_else(|| Error::malformed(self.place(file), format!("cut short: {len} bytes expected at {offset}")))
+            .ok_or_else(|| {
+                Error::malformed(
+                    self.place(file),
+                    format!("cut short: {len} bytes expected at {offset}"),
+                )
+            })
     }
 
     fn packs(&self) -> Result<Vec<PackNumber>> {
@@ -178,23 +197,39 @@ impl Medium for MemoryMedium {
     }
 
     fn prepare(&self) -> Result<()> {
-        if self.files().is_empty() { Ok(()) } else { Err(Error::refused("memory: there is a disk already")) }
+        if self.files().is_empty() {
+            Ok(())
+        } else {
+            Err(Error::refused("memory: there is a disk already"))
+        }
     }
 
     fn create(&self, file: MediumFile) -> Result<Box<dyn MediumWriter>> {
         let mut state = self.state.lock();
         if state.files.contains_key(&file) {
-            return Err(Error::io(self.place(file), std::io::ErrorKind::AlreadyExists.into()));
+            return Err(Error::io(
+                self.place(file),
+                std::io::ErrorKind::AlreadyExists.into(),
+            ));
         }
         state.files.insert(file, Stored::default());
-        Ok(Box::new(MemoryWriter { medium: self.clone(), file }))
+        Ok(Box::new(MemoryWriter {
+            medium: self.clone(),
+            file,
+        }))
     }
 
     fn resume(&self, file: MediumFile, len: u64) -> Result<Box<dyn MediumWriter>> {
         let mut state = self.state.lock();
-        let stored = state.files.get_mut(&file).ok_or_else(|| Error::missing(self.place(file)))?;
+        let stored = state
+            .files
+            .get_mut(&file)
+            .ok_or_else(|| Error::missing(self.place(file)))?;
         stored.bytes.truncate(index64(len));
-        Ok(Box::new(MemoryWriter { medium: self.clone(), file }))
+        Ok(Box::new(MemoryWriter {
+            medium: self.clone(),
+            file,
+        }))
     }
 
     fn write_slot(&self, slot: SlotNumber, bytes: &[u8]) -> Result<()> {
@@ -230,7 +265,9 @@ impl Medium for MemoryMedium {
         if self.locked.swap(true, Ordering::SeqCst) {
             return Err(Error::Locked { place: self.name() });
         }
-        Ok(Box::new(MemoryLock { locked: Arc::clone(&self.locked) }))
+        Ok(Box::new(MemoryLock {
+            locked: Arc::clone(&self.locked),
+        }))
     }
 }
 
@@ -260,7 +297,9 @@ impl MediumWriter for MemoryWriter {
         let stored = state.files.entry(self.file).or_default();
         let total: usize = parts.iter().map(|p| p.len()).sum();
         if free.is_some_and(|free| free < len64(total)) {
-            return Err(Error::Full { place: format!("memory/{}", self.file) });
+            return Err(Error::Full {
+                place: format!("memory/{}", self.file),
+            });
         }
         for part in parts {
             stored.bytes.extend_from_slice(part);

@@ -5,7 +5,10 @@ use super::tables::PackTables;
 use super::writer::record_of;
 use crate::error::Result;
 use crate::format::frame::{FIXED_LEN, FrameHeader};
-use crate::format::pack::{CHUNK_RECORD_LEN, ChunkRecord, FOOTER_LEN, FRAME_RECORD_LEN, FrameRecord, HEADER_LEN, SetRecord, check_header};
+use crate::format::pack::{
+    CHUNK_RECORD_LEN, ChunkRecord, FOOTER_LEN, FRAME_RECORD_LEN, FrameRecord, HEADER_LEN, SetRecord,
+    check_header,
+};
 use crate::ids::MediumId;
 use crate::medium::{Medium, MediumFile};
 use crate::units::{PackNumber, PackOffset, index, len32, len64};
@@ -39,7 +42,8 @@ pub fn examine(medium: &dyn Medium, medium_id: &MediumId, number: PackNumber) ->
     let mut frames: Vec<FrameRecord> = Vec::new();
     let mut chunks = Vec::new();
     let place = medium.place(file);
-    let header_holds = len >= len64(HEADER_LEN) && check_header(&medium.read(file, 0, HEADER_LEN)?, medium_id, number, &place).is_ok();
+    let header_holds = len >= len64(HEADER_LEN)
+        && check_header(&medium.read(file, 0, HEADER_LEN)?, medium_id, number, &place).is_ok();
     if !header_holds {
         return Ok(LeftOver::Partial { frames, chunks });
     }
@@ -47,7 +51,12 @@ pub fn examine(medium: &dyn Medium, medium_id: &MediumId, number: PackNumber) ->
     while let Some(header) = whole_frame(medium, number, offset, len)? {
         let mut start = 0;
         for chunk in &header.chunks {
-            chunks.push(ChunkRecord { id: chunk.id, frame: len32(frames.len()), start, len: chunk.len });
+            chunks.push(ChunkRecord {
+                id: chunk.id,
+                frame: len32(frames.len()),
+                start,
+                len: chunk.len,
+            });
             start += chunk.len;
         }
         frames.push(record_of(&header, PackOffset::new(offset)));
@@ -57,10 +66,28 @@ pub fn examine(medium: &dyn Medium, medium_id: &MediumId, number: PackNumber) ->
     if let Ok(tables) = PackTables::open_unlisted(medium, medium_id, number, len) {
         let mut listed = Vec::new();
         let mut listed_chunks = Vec::new();
-        let read = tables.frames(|_, record| Ok(listed.push(record))).and_then(|()| tables.chunks(|record| Ok(listed_chunks.push(record))));
+        let read = tables
+            .frames(|_, record| {
+                listed.push(record);
+                Ok(())
+            })
+            .and_then(|()| {
+                tables.chunks(|record| {
+                    listed_chunks.push(record);
+                    Ok(())
+                })
+            });
         if read.is_ok() && listed == frames && listed_chunks == chunks {
-            let record = SetRecord { number, pack_bytes: u32::try_from(len).unwrap_or(u32::MAX), leaf: tables.footer().leaf() };
-            return Ok(LeftOver::Whole { record, frames, chunks });
+            let record = SetRecord {
+                number,
+                pack_bytes: u32::try_from(len).unwrap_or(u32::MAX),
+                leaf: tables.footer().leaf(),
+            };
+            return Ok(LeftOver::Whole {
+                record,
+                frames,
+                chunks,
+            });
         }
     }
     Ok(LeftOver::Partial { frames, chunks })
@@ -80,7 +107,10 @@ pub struct Scan {
 pub fn scan(medium: &dyn Medium, number: PackNumber) -> Result<Scan> {
     let file = MediumFile::Pack(number);
     let len = medium.len(file)?.unwrap_or(0);
-    let mut found = Scan { frames: Vec::new(), stopped_at: None };
+    let mut found = Scan {
+        frames: Vec::new(),
+        stopped_at: None,
+    };
     let mut offset = len32(HEADER_LEN);
     while let Some(header) = header_at(medium, number, offset, len)? {
         found.frames.push(record_of(&header, PackOffset::new(offset)));
@@ -89,16 +119,30 @@ pub fn scan(medium: &dyn Medium, number: PackNumber) -> Result<Scan> {
     // Past the last frame stand its tables, of which each frame and each chunk has a record.
     let chunks: u64 = found.frames.iter().map(|f| u64::from(f.chunks)).sum();
     let tables = len64(found.frames.len()) * len64(FRAME_RECORD_LEN) + chunks * len64(CHUNK_RECORD_LEN);
-    if u64::from(offset) + tables + len64(FOOTER_LEN) > len || found.frames.is_empty() || len - u64::from(offset) > 2 * tables + 4096 {
+    if u64::from(offset) + tables + len64(FOOTER_LEN) > len
+        || found.frames.is_empty()
+        || len - u64::from(offset) > 2 * tables + 4096
+    {
         found.stopped_at = Some(offset);
     }
     Ok(found)
 }
 
-fn whole_frame(medium: &dyn Medium, number: PackNumber, offset: u32, len: u64) -> Result<Option<FrameHeader>> {
-    let Some(header) = header_at(medium, number, offset, len)? else { return Ok(None) };
+fn whole_frame(
+    medium: &dyn Medium,
+    number: PackNumber,
+    offset: u32,
+    len: u64,
+) -> Result<Option<FrameHeader>> {
+    let Some(header) = header_at(medium, number, offset, len)? else {
+        return Ok(None);
+    };
     let place = || place_of(medium, number, PackOffset::new(offset));
-    let stored = medium.read(MediumFile::Pack(number), u64::from(offset) + len64(header.len()), index(header.stored_bytes))?;
+    let stored = medium.read(
+        MediumFile::Pack(number),
+        u64::from(offset) + len64(header.len()),
+        index(header.stored_bytes),
+    )?;
     Ok(check_stored(&header, &stored, place).is_ok().then_some(header))
 }
 
@@ -111,10 +155,14 @@ fn header_at(medium: &dyn Medium, number: PackNumber, offset: u32, len: u64) -> 
     }
     let place = place_of(medium, number, PackOffset::new(offset));
     let fixed = medium.read(file, u64::from(offset), FIXED_LEN)?;
-    let Ok(header_len) = FrameHeader::peek_len(&fixed, &place) else { return Ok(None) };
+    let Ok(header_len) = FrameHeader::peek_len(&fixed, &place) else {
+        return Ok(None);
+    };
     if left < len64(header_len) {
         return Ok(None);
     }
-    let Ok(header) = FrameHeader::decode(&medium.read(file, u64::from(offset), header_len)?, &place) else { return Ok(None) };
+    let Ok(header) = FrameHeader::decode(&medium.read(file, u64::from(offset), header_len)?, &place) else {
+        return Ok(None);
+    };
     Ok((left >= u64::from(header.frame_bytes())).then_some(header))
 }

@@ -55,7 +55,11 @@ impl Encoder {
     /// Encodes a frame: zstd where it pays, else as it is.
     pub fn encode(&mut self, frame: PlainFrame) -> Result<EncodedFrame> {
         let plain_bytes = len32(frame.plain.len());
-        let compressed = if self.seems_worth_it(&frame.plain)? { self.compress(&frame.plain)? } else { None };
+        let compressed = if self.seems_worth_it(&frame.plain)? {
+            self.compress(&frame.plain)?
+        } else {
+            None
+        };
         let (codec, stored) = match compressed {
             Some(stored) => (Codec::Zstd, stored),
             None => (Codec::Raw, frame.plain),
@@ -91,7 +95,10 @@ impl Encoder {
     }
 
     fn compress(&mut self, plain: &[u8]) -> Result<Option<Vec<u8>>> {
-        let stored = self.compressor.compress(plain).map_err(|e| Error::io("zstd", e))?;
+        let stored = self
+            .compressor
+            .compress(plain)
+            .map_err(|e| Error::io("zstd", e))?;
         Ok((stored.len() + plain.len() / WORTH < plain.len()).then_some(stored))
     }
 }

@@ -31,29 +31,47 @@ impl Frame {
     /// The chunk that begins at `start`, which must have this id and length.
     pub fn chunk(&self, start: u32, id: &ChunkId, len: u64, place: impl Fn() -> String) -> Result<Bytes> {
         let at = self.chunks.partition_point(|(end, _)| *end <= start);
-        let begins = at.checked_sub(1).and_then(|i| self.chunks.get(i)).map_or(0, |(end, _)| *end);
+        let begins = at
+            .checked_sub(1)
+            .and_then(|i| self.chunks.get(i))
+            .map_or(0, |(end, _)| *end);
         match self.chunks.get(at) {
             Some((end, found)) if begins == start && found == id && u64::from(end - start) == len => {
                 Ok(self.plain.slice(index(start)..index(*end)))
             }
-            _ => Err(Error::malformed(place(), format!("a place leads to offset {start} of this frame, where chunk {id} is not"))),
+            _ => Err(Error::malformed(
+                place(),
+                format!("a place leads to offset {start} of this frame, where chunk {id} is not"),
+            )),
         }
     }
 
     /// The page that begins at `start`. Its own hash is checked by who knows it.
     pub fn page(&self, start: u32, place: impl Fn() -> String) -> Result<Bytes> {
         let at = self.chunks.partition_point(|(end, _)| *end <= start);
-        let begins = at.checked_sub(1).and_then(|i| self.chunks.get(i)).map_or(0, |(end, _)| *end);
+        let begins = at
+            .checked_sub(1)
+            .and_then(|i| self.chunks.get(i))
+            .map_or(0, |(end, _)| *end);
         match self.chunks.get(at) {
-            Some((end, _)) if begins == start && self.kind == FrameKind::Pages => Ok(self.plain.slice(index(start)..index(*end))),
-            _ => Err(Error::malformed(place(), format!("a place leads to offset {start} of this frame, where no page begins"))),
+            Some((end, _)) if begins == start && self.kind == FrameKind::Pages => {
+                Ok(self.plain.slice(index(start)..index(*end)))
+            }
+            _ => Err(Error::malformed(
+                place(),
+                format!("a place leads to offset {start} of this frame, where no page begins"),
+            )),
         }
     }
 
     /// The bytes from `start` to `end` of the plaintext; empty where they are not all there.
     #[must_use]
     pub fn bytes(&self, start: u32, end: u32) -> Bytes {
-        if start <= end && index(end) <= self.plain.len() { self.plain.slice(index(start)..index(end)) } else { Bytes::new() }
+        if start <= end && index(end) <= self.plain.len() {
+            self.plain.slice(index(start)..index(end))
+        } else {
+            Bytes::new()
+        }
     }
 
     /// Every chunk with its offset, in order.
@@ -77,12 +95,26 @@ pub fn place_of(medium: &dyn Medium, pack: PackNumber, frame: PackOffset) -> Str
 pub fn load(medium: &dyn Medium, at: &Place) -> Result<Frame> {
     let place = || place_of(medium, at.pack, at.frame);
     if at.frame_bytes > FRAME_MAX {
-        return Err(Error::malformed(place(), format!("a place names a frame of {} bytes", at.frame_bytes)));
+        return Err(Error::malformed(
+            place(),
+            format!("a place names a frame of {} bytes", at.frame_bytes),
+        ));
     }
-    let bytes = Bytes::from(medium.read(MediumFile::Pack(at.pack), u64::from(at.frame.get()), index(at.frame_bytes))?);
+    let bytes = Bytes::from(medium.read(
+        MediumFile::Pack(at.pack),
+        u64::from(at.frame.get()),
+        index(at.frame_bytes),
+    )?);
     let header = FrameHeader::decode(&bytes, &place())?;
     if header.frame_bytes() != at.frame_bytes {
-        return Err(Error::malformed(place(), format!("a frame of {} bytes, where a place says {}", header.frame_bytes(), at.frame_bytes)));
+        return Err(Error::malformed(
+            place(),
+            format!(
+                "a frame of {} bytes, where a place says {}",
+                header.frame_bytes(),
+                at.frame_bytes
+            ),
+        ));
     }
     decode(&header, bytes.slice(header.len()..), place)
 }
@@ -113,14 +145,28 @@ fn decode(header: &FrameHeader, stored: Bytes, place: impl Fn() -> String) -> Re
             let broken = |e: std::io::Error| Error::malformed(place(), format!("zstd: {e}"));
             let mut decompressor = zstd::bulk::Decompressor::new().map_err(broken)?;
             decompressor.window_log_max(WINDOW_LOG_MAX).map_err(broken)?;
-            Bytes::from(decompressor.decompress(&stored, index(header.plain_bytes)).map_err(broken)?)
+            Bytes::from(
+                decompressor
+                    .decompress(&stored, index(header.plain_bytes))
+                    .map_err(broken)?,
+            )
         }
         Codec::ZstdDelta => {
-            return Err(Error::Unsupported { place: place(), what: "delta frames".to_owned() });
+            return Err(Error::Unsupported {
+                place: place(),
+                what: "delta frames".to_owned(),
+            });
         }
     };
     if len32(plain.len()) != header.plain_bytes {
-        return Err(Error::malformed(place(), format!("{} bytes of plaintext, where the header says {}", plain.len(), header.plain_bytes)));
+        return Err(Error::malformed(
+            place(),
+            format!(
+                "{} bytes of plaintext, where the header says {}",
+                plain.len(),
+                header.plain_bytes
+            ),
+        ));
     }
     let mut chunks = Vec::with_capacity(header.chunks.len());
     let mut start = 0;
@@ -132,5 +178,9 @@ fn decode(header: &FrameHeader, stored: Bytes, place: impl Fn() -> String) -> Re
         chunks.push((end, chunk.id));
         start = end;
     }
-    Ok(Frame { kind: header.kind, plain, chunks })
+    Ok(Frame {
+        kind: header.kind,
+        plain,
+        chunks,
+    })
 }

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::format::codec::Decoder;
 use crate::format::pack::{
-    CHUNK_RECORD_LEN, CHUNKS_PER_PAGE, ChunkRecord, FOOTER_LEN, FRAME_RECORD_LEN, FRAMES_PER_PAGE, Footer, FrameRecord,
-    HEADER_LEN, SetRecord, check_header,
+    CHUNK_RECORD_LEN, CHUNKS_PER_PAGE, ChunkRecord, FOOTER_LEN, FRAME_RECORD_LEN, FRAMES_PER_PAGE, Footer,
+    FrameRecord, HEADER_LEN, SetRecord, check_header,
 };
 use crate::ids::{MediumId, PageHash};
 use crate::medium::{Medium, MediumFile};
@@ -26,7 +26,13 @@ impl<'a> PackTables<'a> {
         let place = medium.place(file);
         let found = medium.len(file)?.ok_or_else(|| Error::missing(&place))?;
         if found != u64::from(record.pack_bytes) {
-            return Err(Error::malformed(place, format!("{found} bytes long, where the pack set says {}", record.pack_bytes)));
+            return Err(Error::malformed(
+                place,
+                format!(
+                    "{found} bytes long, where the pack set says {}",
+                    record.pack_bytes
+                ),
+            ));
         }
         let tables = Self::open_unlisted(medium, medium_id, record.number, found)?;
         if tables.footer.leaf() != record.leaf {
@@ -36,7 +42,12 @@ impl<'a> PackTables<'a> {
     }
 
     /// Opens the tables of a pack by what it says itself.
-    pub(super) fn open_unlisted(medium: &'a dyn Medium, medium_id: &MediumId, number: PackNumber, pack_bytes: u64) -> Result<Self> {
+    pub(super) fn open_unlisted(
+        medium: &'a dyn Medium,
+        medium_id: &MediumId,
+        number: PackNumber,
+        pack_bytes: u64,
+    ) -> Result<Self> {
         let file = MediumFile::Pack(number);
         let place = medium.place(file);
         if pack_bytes < len64(HEADER_LEN + FOOTER_LEN) {
@@ -44,7 +55,13 @@ impl<'a> PackTables<'a> {
         }
         check_header(&medium.read(file, 0, HEADER_LEN)?, medium_id, number, &place)?;
         let footer_at = pack_bytes - len64(FOOTER_LEN);
-        let footer = Footer::decode(&medium.read(file, footer_at, FOOTER_LEN)?, medium_id, number, pack_bytes, &place)?;
+        let footer = Footer::decode(
+            &medium.read(file, footer_at, FOOTER_LEN)?,
+            medium_id,
+            number,
+            pack_bytes,
+            &place,
+        )?;
         let (frame_pages, chunk_pages) = footer.pages();
         let list_bytes = 32 * (frame_pages + chunk_pages);
         let list = medium.read(file, footer_at - len64(list_bytes), list_bytes)?;
@@ -53,7 +70,11 @@ impl<'a> PackTables<'a> {
         }
         let (hashes, _) = list.as_chunks::<32>();
         let page_hashes = hashes.iter().map(|h| PageHash::from_bytes(*h)).collect();
-        Ok(Self { medium, footer, page_hashes })
+        Ok(Self {
+            medium,
+            footer,
+            page_hashes,
+        })
     }
 
     /// The footer.
@@ -68,12 +89,22 @@ impl<'a> PackTables<'a> {
         let mut expected = len32(HEADER_LEN);
         let mut number = 0;
         for page in 0..self.footer.pages().0 {
-            let bytes = self.page(page, u64::from(self.footer.tables.get()), FRAMES_PER_PAGE * FRAME_RECORD_LEN, self.footer.frames, FRAME_RECORD_LEN, page)?;
+            let bytes = self.page(
+                page,
+                u64::from(self.footer.tables.get()),
+                FRAMES_PER_PAGE * FRAME_RECORD_LEN,
+                self.footer.frames,
+                FRAME_RECORD_LEN,
+                page,
+            )?;
             let mut from = Decoder::new(&bytes, &place);
             while from.remaining() > 0 {
                 let record = FrameRecord::decode(&mut from)?;
                 if record.offset.get() != expected {
-                    return Err(Error::malformed(&place, format!("frame {number} is not where the one before it ends")));
+                    return Err(Error::malformed(
+                        &place,
+                        format!("frame {number} is not where the one before it ends"),
+                    ));
                 }
                 expected = expected.saturating_add(record.frame_bytes);
                 each(number, record)?;
@@ -81,7 +112,10 @@ impl<'a> PackTables<'a> {
             }
         }
         if expected != self.footer.tables.get() {
-            return Err(Error::malformed(place, "the frames do not end where the tables begin"));
+            return Err(Error::malformed(
+                place,
+                "the frames do not end where the tables begin",
+            ));
         }
         Ok(())
     }
@@ -92,7 +126,14 @@ impl<'a> PackTables<'a> {
         let (frame_pages, chunk_pages) = self.footer.pages();
         let base = u64::from(self.footer.tables.get()) + len64(index(self.footer.frames) * FRAME_RECORD_LEN);
         for page in 0..chunk_pages {
-            let bytes = self.page(page, base, CHUNKS_PER_PAGE * CHUNK_RECORD_LEN, self.footer.chunks, CHUNK_RECORD_LEN, frame_pages + page)?;
+            let bytes = self.page(
+                page,
+                base,
+                CHUNKS_PER_PAGE * CHUNK_RECORD_LEN,
+                self.footer.chunks,
+                CHUNK_RECORD_LEN,
+                frame_pages + page,
+            )?;
             let mut from = Decoder::new(&bytes, &place);
             while from.remaining() > 0 {
                 each(ChunkRecord::decode(&mut from)?)?;
@@ -101,12 +142,23 @@ impl<'a> PackTables<'a> {
         Ok(())
     }
 
-    fn page(&self, page: usize, base: u64, full: usize, records: u32, record_len: usize, hash_at: usize) -> Result<Vec<u8>> {
+    fn page(
+        &self,
+        page: usize,
+        base: u64,
+        full: usize,
+        records: u32,
+        record_len: usize,
+        hash_at: usize,
+    ) -> Result<Vec<u8>> {
         let file = MediumFile::Pack(self.footer.number);
         let len = full.min(index(records) * record_len - page * full);
         let bytes = self.medium.read(file, base + len64(page * full), len)?;
         if self.page_hashes.get(hash_at) != Some(&PageHash::of(&bytes)) {
-            return Err(Error::mismatch(self.medium.place(file), "a page of the pack's tables"));
+            return Err(Error::mismatch(
+                self.medium.place(file),
+                "a page of the pack's tables",
+            ));
         }
         Ok(bytes)
     }

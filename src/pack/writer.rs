@@ -4,7 +4,9 @@ use super::encode::EncodedFrame;
 use crate::error::Result;
 use crate::format::PACK_MAX;
 use crate::format::codec::Encoder;
-use crate::format::pack::{self, CHUNKS_PER_PAGE, ChunkRecord, FRAMES_PER_PAGE, Footer, FrameRecord, SetRecord};
+use crate::format::pack::{
+    self, CHUNKS_PER_PAGE, ChunkRecord, FRAMES_PER_PAGE, Footer, FrameRecord, SetRecord,
+};
 use crate::ids::{MediumId, PageHash};
 use crate::medium::{Medium, MediumFile, MediumWriter};
 use crate::units::{PackNumber, PackOffset, index, len32, len64};
@@ -43,7 +45,15 @@ impl PackWriter {
         let mut writer = medium.create(MediumFile::Pack(number))?;
         writer.append(&[&pack::encode_header(&medium_id, number)])?;
         let offset = len32(pack::HEADER_LEN);
-        Ok(Self { medium_id, number, writer, offset, flushed: offset, frames: Vec::new(), chunks: Vec::new() })
+        Ok(Self {
+            medium_id,
+            number,
+            writer,
+            offset,
+            flushed: offset,
+            frames: Vec::new(),
+            chunks: Vec::new(),
+        })
     }
 
     /// Goes on with a left-over after its last whole frame; what lies beyond is cut off.
@@ -59,11 +69,27 @@ impl PackWriter {
             let mut writer = medium.resume(MediumFile::Pack(number), 0)?;
             writer.append(&[&pack::encode_header(&medium_id, number)])?;
             let offset = len32(pack::HEADER_LEN);
-            return Ok(Self { medium_id, number, writer, offset, flushed: offset, frames, chunks });
+            return Ok(Self {
+                medium_id,
+                number,
+                writer,
+                offset,
+                flushed: offset,
+                frames,
+                chunks,
+            });
         };
         let offset = last.offset.get() + last.frame_bytes;
         let writer = medium.resume(MediumFile::Pack(number), u64::from(offset))?;
-        Ok(Self { medium_id, number, writer, offset, flushed: offset, frames, chunks })
+        Ok(Self {
+            medium_id,
+            number,
+            writer,
+            offset,
+            flushed: offset,
+            frames,
+            chunks,
+        })
     }
 
     /// This pack.
@@ -101,7 +127,12 @@ impl PackWriter {
         let number = len32(self.frames.len());
         let mut start = 0;
         for chunk in &header.chunks {
-            self.chunks.push(ChunkRecord { id: chunk.id, frame: number, start, len: chunk.len });
+            self.chunks.push(ChunkRecord {
+                id: chunk.id,
+                frame: number,
+                start,
+                len: chunk.len,
+            });
             start += chunk.len;
         }
         self.frames.push(record_of(header, offset));
@@ -142,8 +173,16 @@ impl PackWriter {
         self.writer.append(&[&hashes, &footer.encode()])?;
         self.writer.finish()?;
         let pack_bytes = u32::try_from(footer.pack_bytes()).unwrap_or(PACK_MAX);
-        let record = SetRecord { number: self.number, pack_bytes, leaf: footer.leaf() };
-        Ok(WrittenPack { record, frames: self.frames, chunks: self.chunks })
+        let record = SetRecord {
+            number: self.number,
+            pack_bytes,
+            leaf: footer.leaf(),
+        };
+        Ok(WrittenPack {
+            record,
+            frames: self.frames,
+            chunks: self.chunks,
+        })
     }
 
     /// Bytes written so far.

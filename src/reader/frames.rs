@@ -81,7 +81,9 @@ pub(super) struct CachedFrames {
 
 impl std::fmt::Debug for CachedFrames {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CachedFrames").field("medium", &self.medium).finish_non_exhaustive()
+        f.debug_struct("CachedFrames")
+            .field("medium", &self.medium)
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,27 +98,55 @@ impl CachedFrames {
         let pages = Cache::with_weighter(1024, PAGE_CACHE, PageWeight);
         let (loads, to_load) = unbounded::<Load>();
         let (prefetches, to_prefetch) = bounded::<Load>(QUEUE);
-        let threads = std::thread::available_parallelism().map_or(4, |n| n.get() * 2).clamp(4, 16);
+        let threads = std::thread::available_parallelism()
+            .map_or(4, |n| n.get() * 2)
+            .clamp(4, 16);
         for n in 0..threads {
-            let (medium, frames, loads, prefetches) = (Arc::clone(&medium), Arc::clone(&frames), to_load.clone(), to_prefetch.clone());
+            let (medium, frames, loads, prefetches) = (
+                Arc::clone(&medium),
+                Arc::clone(&frames),
+                to_load.clone(),
+                to_prefetch.clone(),
+            );
             let thread = std::thread::Builder::new().name(format!("load-{n}"));
             // They end when the senders are dropped; one that the device holds ends when that answers.
-            thread.spawn(move || serve(medium.as_ref(), &frames, &loads, &prefetches)).map_err(|e| Error::io("a thread", e))?;
+            thread
+                .spawn(move || serve(medium.as_ref(), &frames, &loads, &prefetches))
+                .map_err(|e| Error::io("a thread", e))?;
         }
-        Ok(Self { medium, frames, pages, deadline, loads, prefetches })
+        Ok(Self {
+            medium,
+            frames,
+            pages,
+            deadline,
+            loads,
+            prefetches,
+        })
     }
 
     pub(super) fn figures(&self) -> CacheFigures {
-        CacheFigures { frames: len64(self.frames.len()), bytes: self.frames.weight(), capacity: self.frames.capacity() }
+        CacheFigures {
+            frames: len64(self.frames.len()),
+            bytes: self.frames.weight(),
+            capacity: self.frames.capacity(),
+        }
     }
 
     fn late(&self, place: &Place) -> Error {
-        Error::Deadline { place: self.name_of(place), seconds: self.deadline.as_secs() }
+        Error::Deadline {
+            place: self.name_of(place),
+            seconds: self.deadline.as_secs(),
+        }
     }
 }
 
 /// A loading thread: what somebody waits for goes before what somebody may want.
-fn serve(medium: &dyn Medium, frames: &Cache<FrameKey, Arc<Frame>, FrameWeight>, loads: &Receiver<Load>, prefetches: &Receiver<Load>) {
+fn serve(
+    medium: &dyn Medium,
+    frames: &Cache<FrameKey, Arc<Frame>, FrameWeight>,
+    loads: &Receiver<Load>,
+    prefetches: &Receiver<Load>,
+) {
     loop {
         let load = match loads.try_recv() {
             Ok(load) => load,
@@ -135,7 +165,8 @@ fn serve(medium: &dyn Medium, frames: &Cache<FrameKey, Arc<Frame>, FrameWeight>,
             }
             None => {
                 // A frame that somebody else is loading is left to them.
-                if let GuardResult::Guard(guard) = frames.get_value_or_guard(&key(&load.place), Some(Duration::ZERO))
+                if let GuardResult::Guard(guard) =
+                    frames.get_value_or_guard(&key(&load.place), Some(Duration::ZERO))
                     && let Ok(frame) = pack::load(medium, &load.place)
                 {
                     let _refused_where_too_large = guard.insert(Arc::new(frame));
@@ -155,7 +186,12 @@ impl FrameSource for CachedFrames {
         };
         let (reply, answer) = bounded(1);
         let left = self.deadline.saturating_sub(start.elapsed());
-        self.loads.send(Load { place: *place, reply: Some(reply) }).map_err(|_| Error::refused("the loading threads are gone"))?;
+        self.loads
+            .send(Load {
+                place: *place,
+                reply: Some(reply),
+            })
+            .map_err(|_| Error::refused("the loading threads are gone"))?;
         let frame = answer.recv_timeout(left).map_err(|_| self.late(place))??;
         let _refused_where_too_large = guard.insert(Arc::clone(&frame));
         Ok(frame)
@@ -163,7 +199,10 @@ impl FrameSource for CachedFrames {
 
     fn prefetch(&self, place: &Place) {
         if self.frames.peek(&key(place)).is_none() {
-            let _dropped_where_busy = self.prefetches.try_send(Load { place: *place, reply: None });
+            let _dropped_where_busy = self.prefetches.try_send(Load {
+                place: *place,
+                reply: None,
+            });
         }
     }
 

@@ -11,7 +11,7 @@ use crate::blob::FrameSource;
 pub use crate::blob::{BlobReader, Piece};
 use crate::catalogue::CatalogueReader;
 use crate::error::{Error, Result};
-use crate::format::catalogue::{Kind, Leaf, sort_key};
+use crate::format::catalogue::{Kind, Leaf, repository_key, sort_key};
 use crate::format::content::Content;
 use crate::format::root::Root;
 use crate::generation;
@@ -39,7 +39,11 @@ pub struct OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { generation: None, cache_bytes: 64 * 1024 * 1024, read_deadline: Duration::from_secs(30) }
+        Self {
+            generation: None,
+            cache_bytes: 64 * 1024 * 1024,
+            read_deadline: Duration::from_secs(30),
+        }
     }
 }
 
@@ -84,7 +88,13 @@ pub struct Blob {
 
 impl Blob {
     fn of(leaf: Leaf) -> Self {
-        Self { sha256: leaf.sha256, blob_id: leaf.blob_id, size: leaf.size, media_type: leaf.media_type, content: leaf.content }
+        Self {
+            sha256: leaf.sha256,
+            blob_id: leaf.blob_id,
+            size: leaf.size,
+            media_type: leaf.media_type,
+            content: leaf.content,
+        }
     }
 }
 
@@ -102,7 +112,9 @@ impl Disk {
             catalogue,
             frames: Arc::new(frames),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// What ROOT says.
@@ -146,7 +158,10 @@ impl Disk {
         if leaf.media_type.is_empty() {
             return Err(self.malformed(&leaf.name, "an image without a media type"));
         }
-        Ok(Image { name, target: Blob::of(leaf) })
+        Ok(Image {
+            name,
+            target: Blob::of(leaf),
+        })
     }
 
     fn malformed(&self, name: &str, why: &str) -> Error {
@@ -169,16 +184,22 @@ impl Disk {
                 key.push(0);
                 key
             }
-            (None, Some(repository)) => sort_key(Kind::Image, repository.as_str()),
+            (None, Some(repository)) => repository_key(repository.as_str()),
             (None, None) => vec![Kind::Image.tag()],
         };
-        Images { walk: Walk::new(self, start), repository: repository.cloned() }
+        Images {
+            walk: Walk::new(self, start),
+            repository: repository.cloned(),
+        }
     }
 
     /// Repositories in byte order, strictly after `after`: one look-up each, however many tags it has.
     #[must_use]
     pub fn repositories(&self, after: Option<&Repository>) -> Repositories {
-        Repositories { disk: self.clone(), next: Some(after.map_or_else(|| vec![Kind::Image.tag()], past_repository)) }
+        Repositories {
+            disk: self.clone(),
+            next: Some(after.map_or_else(|| vec![Kind::Image.tag()], past_repository)),
+        }
     }
 
     /// Manifests in `repository` whose subject is that digest, in order of digest.
@@ -203,7 +224,9 @@ impl Disk {
     fn blob_leaf(&self, digest: &Sha256) -> Result<Option<(u64, Blob)>> {
         let found = self.inner.catalogue.get(Kind::Blob, &digest.to_digest())?;
         match found {
-            Some((_, leaf)) if leaf.sha256 != *digest => Err(self.malformed(&leaf.name, "listed under another digest's name")),
+            Some((_, leaf)) if leaf.sha256 != *digest => {
+                Err(self.malformed(&leaf.name, "listed under another digest's name"))
+            }
             Some((position, leaf)) => Ok(Some((position, Blob::of(leaf)))),
             None => Ok(None),
         }
@@ -211,7 +234,11 @@ impl Disk {
 
     /// Whether that digest was left out on purpose: referred to, but not carried.
     pub fn is_absent(&self, digest: &Sha256) -> Result<bool> {
-        Ok(self.inner.catalogue.get(Kind::Absent, &digest.to_digest())?.is_some())
+        Ok(self
+            .inner
+            .catalogue
+            .get(Kind::Absent, &digest.to_digest())?
+            .is_some())
     }
 
     /// Number of blobs; [`Disk::blob_at`] counts them from 0 in order of SHA-256.
@@ -223,13 +250,17 @@ impl Disk {
     /// The blob at a position.
     pub fn blob_at(&self, position: u64) -> Result<Option<Blob>> {
         let (start, end) = self.inner.catalogue.range_of(Kind::Blob)?;
-        let Some(at) = start.checked_add(position).filter(|at| *at < end) else { return Ok(None) };
+        let Some(at) = start.checked_add(position).filter(|at| *at < end) else {
+            return Ok(None);
+        };
         Ok(self.inner.catalogue.at(at)?.map(Blob::of))
     }
 
     /// The blob of that digest and its position.
     pub fn blob_position(&self, digest: &Sha256) -> Result<Option<(u64, Blob)>> {
-        let Some((at, blob)) = self.blob_leaf(digest)? else { return Ok(None) };
+        let Some((at, blob)) = self.blob_leaf(digest)? else {
+            return Ok(None);
+        };
         let (start, _) = self.inner.catalogue.range_of(Kind::Blob)?;
         Ok(Some((at.saturating_sub(start), blob)))
     }
@@ -244,7 +275,11 @@ impl Disk {
     /// The whole of a small blob (a manifest, index or config); refused past `limit` bytes.
     pub fn read_small(&self, blob: &Blob, limit: u64) -> Result<Bytes> {
         if blob.size > limit {
-            return Err(Error::refused(format!("{}: {} bytes, where at most {limit} are expected", blob.sha256.to_digest(), blob.size)));
+            return Err(Error::refused(format!(
+                "{}: {} bytes, where at most {limit} are expected",
+                blob.sha256.to_digest(),
+                blob.size
+            )));
         }
         let reader = self.open_blob(blob);
         let mut bytes = vec![0; index64(blob.size)];
@@ -255,16 +290,31 @@ impl Disk {
 
     /// The tree of loose files; `None` where the disk has none.
     pub fn files(&self) -> Result<Option<Directory>> {
-        let Some((_, leaf)) = self.inner.catalogue.get(Kind::Files, "files")? else { return Ok(None) };
-        let Content::Tree(tree) = leaf.content else { return Err(self.malformed(&leaf.name, "its content is no tree")) };
-        let metadata = Metadata { mode: 0o755, uid: 0, gid: 0, mtime_sec: self.root().time, mtime_nsec: 0, xattrs: Vec::new() };
-        Ok(Some(Directory::top(Arc::clone(&self.inner.frames) as Arc<dyn FrameSource>, tree, metadata)))
+        let Some((_, leaf)) = self.inner.catalogue.get(Kind::Files, "files")? else {
+            return Ok(None);
+        };
+        let Content::Tree(tree) = leaf.content else {
+            return Err(self.malformed(&leaf.name, "its content is no tree"));
+        };
+        let metadata = Metadata {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime_sec: self.root().time,
+            mtime_nsec: 0,
+            xattrs: Vec::new(),
+        };
+        Ok(Some(Directory::top(
+            Arc::clone(&self.inner.frames) as Arc<dyn FrameSource>,
+            tree,
+            metadata,
+        )))
     }
 }
 
 /// The key past all of a repository's images.
 fn past_repository(repository: &Repository) -> Vec<u8> {
-    let mut key = sort_key(Kind::Image, repository.as_str());
+    let mut key = repository_key(repository.as_str());
     key.pop();
     key.push(1);
     key
@@ -281,7 +331,12 @@ struct Walk {
 
 impl Walk {
     fn new(disk: &Disk, start: Vec<u8>) -> Self {
-        Self { disk: disk.clone(), start: Some(start), position: 0, held: VecDeque::new() }
+        Self {
+            disk: disk.clone(),
+            start: Some(start),
+            position: 0,
+            held: VecDeque::new(),
+        }
     }
 
     fn next(&mut self, disk: &Disk) -> Result<Option<Leaf>> {
@@ -316,7 +371,14 @@ impl Iterator for Images {
             Err(e) => Err(e),
         };
         match image {
-            Ok(image) if self.repository.as_ref().is_some_and(|r| *r != image.name.repository) => None,
+            Ok(image)
+                if self
+                    .repository
+                    .as_ref()
+                    .is_some_and(|r| *r != image.name.repository) =>
+            {
+                None
+            }
             Ok(image) => Some(Ok(image)),
             Err(e) => {
                 self.walk.held.clear();
@@ -339,7 +401,12 @@ impl Iterator for Repositories {
 
     fn next(&mut self) -> Option<Self::Item> {
         let key = self.next.take()?;
-        let found = self.disk.inner.catalogue.lower_bound(&key).and_then(|at| self.disk.inner.catalogue.at(at));
+        let found = self
+            .disk
+            .inner
+            .catalogue
+            .lower_bound(&key)
+            .and_then(|at| self.disk.inner.catalogue.at(at));
         let image = match found {
             Ok(leaf) => self.disk.image_of(leaf.filter(|l| l.kind == Kind::Image)?),
             Err(e) => Err(e),

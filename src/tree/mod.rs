@@ -115,7 +115,13 @@ impl Directory {
     /// The top directory of a tree.
     #[must_use]
     pub fn top(source: Arc<dyn FrameSource>, tree: TreeRef, metadata: Metadata) -> Self {
-        Self { source, tree, inode: 0, parent: 0, metadata: Arc::new(metadata) }
+        Self {
+            source,
+            tree,
+            inode: 0,
+            parent: 0,
+            metadata: Arc::new(metadata),
+        }
     }
 
     /// Its inode number within the tree.
@@ -176,22 +182,35 @@ impl Directory {
             return Ok(None);
         }
         let mut at = Leaf {
-            page: self.source.tree_page(&self.tree.hash, self.tree.depth, &self.tree.place)?,
+            page: self
+                .source
+                .tree_page(&self.tree.hash, self.tree.depth, &self.tree.place)?,
             entries_before: 0,
             inodes_before: 1,
         };
         let mut level = self.tree.depth;
         while let TreePage::Interior { children, .. } = at.page.as_ref() {
-            let Some((child, entries, inodes)) = step(children, aim, at.entries_before, at.inodes_before) else { return Ok(None) };
-            level = level.checked_sub(1).ok_or_else(|| self.malformed("a directory's pages are nested wrongly"))?;
-            at = Leaf { page: self.source.tree_page(&child.hash, level, &child.place)?, entries_before: entries, inodes_before: inodes };
+            let Some((child, entries, inodes)) = step(children, aim, at.entries_before, at.inodes_before)
+            else {
+                return Ok(None);
+            };
+            level = level
+                .checked_sub(1)
+                .ok_or_else(|| self.malformed("a directory's pages are nested wrongly"))?;
+            at = Leaf {
+                page: self.source.tree_page(&child.hash, level, &child.place)?,
+                entries_before: entries,
+                inodes_before: inodes,
+            };
         }
         Ok(Some(at))
     }
 
     /// The leaf page's entries with their positions and inode numbers.
     fn entries_of(&self, leaf: &Leaf) -> Vec<Entry> {
-        let TreePage::Leaf(entries) = leaf.page.as_ref() else { return Vec::new() };
+        let TreePage::Leaf(entries) = leaf.page.as_ref() else {
+            return Vec::new();
+        };
         let mut inode = self.inode + leaf.inodes_before;
         let numbered = entries.iter().zip(leaf.entries_before..).map(|(stored, index)| {
             let entry = Entry {
@@ -210,14 +229,20 @@ impl Directory {
 
     /// The entry of that name.
     pub fn entry(&self, name: &EntryName) -> Result<Option<Entry>> {
-        let Some(leaf) = self.leaf(Aim::Name(name))? else { return Ok(None) };
+        let Some(leaf) = self.leaf(Aim::Name(name))? else {
+            return Ok(None);
+        };
         Ok(self.entries_of(&leaf).into_iter().find(|e| e.name == *name))
     }
 
     /// The entries in byte order of name, from position `index` on; pages are read as it goes.
     #[must_use]
     pub fn entries(&self, index: u64) -> Entries {
-        Entries { directory: self.clone(), next: index, held: Vec::new().into_iter() }
+        Entries {
+            directory: self.clone(),
+            next: index,
+            held: Vec::new().into_iter(),
+        }
     }
 
     /// The directory that this entry of it is.
@@ -250,10 +275,22 @@ impl Directory {
             if inode == directory.inode {
                 return Ok(Some(Found::Directory(directory)));
             }
-            let Some(offset) = inode.checked_sub(directory.inode).filter(|n| *n < directory.tree.inodes) else { return Ok(None) };
-            let Some(leaf) = directory.leaf(Aim::Inode(offset))? else { return Ok(None) };
-            let holds = directory.entries_of(&leaf).into_iter().find(|e| inode < e.inode + e.stored.inodes());
-            let Some(entry) = holds.filter(|e| e.inode <= inode) else { return Err(self.malformed("a directory counts more inodes than it has")) };
+            let Some(offset) = inode
+                .checked_sub(directory.inode)
+                .filter(|n| *n < directory.tree.inodes)
+            else {
+                return Ok(None);
+            };
+            let Some(leaf) = directory.leaf(Aim::Inode(offset))? else {
+                return Ok(None);
+            };
+            let holds = directory
+                .entries_of(&leaf)
+                .into_iter()
+                .find(|e| inode < e.inode + e.stored.inodes());
+            let Some(entry) = holds.filter(|e| e.inode <= inode) else {
+                return Err(self.malformed("a directory counts more inodes than it has"));
+            };
             if !matches!(entry.node, Node::Directory { .. }) {
                 return Ok(Some(Found::Entry(directory, entry)));
             }
@@ -272,7 +309,11 @@ impl Directory {
             let page = self.source.tree_page(&hash, level, &place)?;
             each(hash, place, &page)?;
             if let TreePage::Interior { children, level } = page.as_ref() {
-                waiting.extend(children.iter().map(|c| (c.hash, c.place, level.saturating_sub(1))));
+                waiting.extend(
+                    children
+                        .iter()
+                        .map(|c| (c.hash, c.place, level.saturating_sub(1))),
+                );
             }
         }
         Ok(())
@@ -280,7 +321,12 @@ impl Directory {
 }
 
 /// The child that the aim lies in, and what is counted before it.
-fn step<'a>(children: &'a [TreeChild], aim: Aim<'_>, mut entries: u64, mut inodes: u64) -> Option<(&'a TreeChild, u64, u64)> {
+fn step<'a>(
+    children: &'a [TreeChild],
+    aim: Aim<'_>,
+    mut entries: u64,
+    mut inodes: u64,
+) -> Option<(&'a TreeChild, u64, u64)> {
     let mut chosen = None;
     for child in children {
         let within = match aim {
@@ -302,10 +348,30 @@ fn step<'a>(children: &'a [TreeChild], aim: Aim<'_>, mut entries: u64, mut inode
 
 fn node_of(stored: &StoredNode) -> Node {
     match stored {
-        StoredNode::File { size, blob_id, sha256, .. } => Node::File { size: *size, blob_id: *blob_id, sha256: *sha256, nlink: 1 },
-        StoredNode::Directory(tree) => Node::Directory { entries: tree.entries, inodes: tree.inodes, subdirectories: tree.subdirectories },
-        StoredNode::Symlink(target) => Node::Symlink { target: target.clone() },
-        StoredNode::Special { kind, major, minor } => Node::Special { kind: *kind, major: *major, minor: *minor },
+        StoredNode::File {
+            size,
+            blob_id,
+            sha256,
+            ..
+        } => Node::File {
+            size: *size,
+            blob_id: *blob_id,
+            sha256: *sha256,
+            nlink: 1,
+        },
+        StoredNode::Directory(tree) => Node::Directory {
+            entries: tree.entries,
+            inodes: tree.inodes,
+            subdirectories: tree.subdirectories,
+        },
+        StoredNode::Symlink(target) => Node::Symlink {
+            target: target.clone(),
+        },
+        StoredNode::Special { kind, major, minor } => Node::Special {
+            kind: *kind,
+            major: *major,
+            minor: *minor,
+        },
     }
 }
 
@@ -339,11 +405,15 @@ impl Iterator for Entries {
                     return Some(Ok(entry));
                 }
                 self.next = u64::MAX;
-                Some(Err(self.directory.malformed("a directory has fewer entries than it counts")))
+                Some(Err(self
+                    .directory
+                    .malformed("a directory has fewer entries than it counts")))
             }
             Ok(None) => {
                 self.next = u64::MAX;
-                Some(Err(self.directory.malformed("a directory has fewer entries than it counts")))
+                Some(Err(self
+                    .directory
+                    .malformed("a directory has fewer entries than it counts")))
             }
             Err(e) => {
                 self.next = u64::MAX;
@@ -352,4 +422,3 @@ impl Iterator for Entries {
         }
     }
 }
-

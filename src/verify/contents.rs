@@ -27,7 +27,12 @@ pub(super) fn check_leaf(check: &mut Check<'_>, leaf: &Leaf) -> Result<()> {
         check.damaged(format!("{}: listed under another digest's name", name()));
     }
     let deep = check.options.full && leaf.kind == Kind::Blob;
-    if let Err(e) = check_content(check, &leaf.content, leaf.size, deep.then_some((&leaf.sha256, &leaf.blob_id)))? {
+    if let Err(e) = check_content(
+        check,
+        &leaf.content,
+        leaf.size,
+        deep.then_some((&leaf.sha256, &leaf.blob_id)),
+    )? {
         check.report.damaged_blobs.insert(leaf.sha256);
         if leaf.kind == Kind::Blob {
             check.damaged(format!("{}: {e}", name()));
@@ -38,7 +43,12 @@ pub(super) fn check_leaf(check: &mut Check<'_>, leaf: &Leaf) -> Result<()> {
 
 /// Checks that content resolves; with `identity`, also reads it all and compares. The outer error is
 /// an interruption, the inner one damage.
-fn check_content(check: &Check<'_>, content: &Content, size: u64, identity: Option<(&Sha256, &BlobId)>) -> Result<Result<()>> {
+fn check_content(
+    check: &Check<'_>,
+    content: &Content,
+    size: u64,
+    identity: Option<(&Sha256, &BlobId)>,
+) -> Result<Result<()>> {
     check.check_interrupted()?;
     let source: Arc<dyn FrameSource> = Arc::new(Uncached::new(Arc::clone(&check.medium)));
     let reader = BlobReader::new(source, size, content.clone());
@@ -64,10 +74,16 @@ fn check_content(check: &Check<'_>, content: &Content, size: u64, identity: Opti
         }
     }
     if matches!(content, Content::List(_)) && end != size {
-        return Ok(Err(Error::malformed("its chunk list", format!("it covers {end} bytes of {size}"))));
+        return Ok(Err(Error::malformed(
+            "its chunk list",
+            format!("it covers {end} bytes of {size}"),
+        )));
     }
     if let Content::Recipe { .. } | Content::Map(_) = content {
-        return Ok(Err(Error::Unsupported { place: "its content".to_owned(), what: format!("'{}'", content.name()) }));
+        return Ok(Err(Error::Unsupported {
+            place: "its content".to_owned(),
+            what: format!("'{}'", content.name()),
+        }));
     }
     match identity {
         Some((sha256, blob_id)) => check_identity(check, &reader, sha256, blob_id),
@@ -77,9 +93,18 @@ fn check_content(check: &Check<'_>, content: &Content, size: u64, identity: Opti
 
 /// The place is in a listed pack, in a frame that holds.
 fn usable(check: &Check<'_>, place: &Place) -> Result<()> {
-    let name = || format!("{} at {}", check.medium.place(MediumFile::Pack(place.pack)), place.frame);
+    let name = || {
+        format!(
+            "{} at {}",
+            check.medium.place(MediumFile::Pack(place.pack)),
+            place.frame
+        )
+    };
     let Some(pack_bytes) = check.listed.get(&place.pack) else {
-        return Err(Error::malformed(name(), "a place in a pack that this generation does not list"));
+        return Err(Error::malformed(
+            name(),
+            "a place in a pack that this generation does not list",
+        ));
     };
     if u64::from(place.frame.get()) + u64::from(place.frame_bytes) > u64::from(*pack_bytes) {
         return Err(Error::malformed(name(), "a place beyond the pack's end"));
@@ -91,16 +116,33 @@ fn usable(check: &Check<'_>, place: &Place) -> Result<()> {
 }
 
 /// The frame's own header lists that chunk where the place says.
-fn resolves(check: &Check<'_>, piece: &crate::blob::Piece, held: &mut Option<(Place, FrameHeader)>) -> Result<()> {
-    let same = held.as_ref().is_some_and(|(at, _)| (at.pack, at.frame) == (piece.place.pack, piece.place.frame));
-    let name = format!("{} at {}", check.medium.place(MediumFile::Pack(piece.place.pack)), piece.place.frame);
+fn resolves(
+    check: &Check<'_>,
+    piece: &crate::blob::Piece,
+    held: &mut Option<(Place, FrameHeader)>,
+) -> Result<()> {
+    let same = held
+        .as_ref()
+        .is_some_and(|(at, _)| (at.pack, at.frame) == (piece.place.pack, piece.place.frame));
+    let name = format!(
+        "{} at {}",
+        check.medium.place(MediumFile::Pack(piece.place.pack)),
+        piece.place.frame
+    );
     if !same {
         let file = MediumFile::Pack(piece.place.pack);
         let at = u64::from(piece.place.frame.get());
-        let fixed = check.medium.read(file, at, crate::format::frame::FIXED_LEN.min(index(piece.place.frame_bytes)))?;
+        let fixed = check.medium.read(
+            file,
+            at,
+            crate::format::frame::FIXED_LEN.min(index(piece.place.frame_bytes)),
+        )?;
         let len = FrameHeader::peek_len(&fixed, &name)?;
         if len > index(piece.place.frame_bytes) {
-            return Err(Error::malformed(name, "a place names a frame shorter than its header"));
+            return Err(Error::malformed(
+                name,
+                "a place names a frame shorter than its header",
+            ));
         }
         let header = FrameHeader::decode(&check.medium.read(file, at, len)?, &name)?;
         *held = Some((piece.place, header));
@@ -109,16 +151,33 @@ fn resolves(check: &Check<'_>, piece: &crate::blob::Piece, held: &mut Option<(Pl
     let mut start = 0;
     for chunk in &header.chunks {
         if start == piece.place.start {
-            let right = chunk.id == piece.id && u64::from(chunk.len) == piece.end - piece.start && header.frame_bytes() == piece.place.frame_bytes;
-            return if right { Ok(()) } else { Err(Error::malformed(name, format!("chunk {} is not where its place says", piece.id))) };
+            let right = chunk.id == piece.id
+                && u64::from(chunk.len) == piece.end - piece.start
+                && header.frame_bytes() == piece.place.frame_bytes;
+            return if right {
+                Ok(())
+            } else {
+                Err(Error::malformed(
+                    name,
+                    format!("chunk {} is not where its place says", piece.id),
+                ))
+            };
         }
         start += chunk.len;
     }
-    Err(Error::malformed(name, format!("chunk {} is not where its place says", piece.id)))
+    Err(Error::malformed(
+        name,
+        format!("chunk {} is not where its place says", piece.id),
+    ))
 }
 
 /// Reads all bytes and compares what they hash to.
-fn check_identity(check: &Check<'_>, reader: &BlobReader, sha256: &Sha256, blob_id: &BlobId) -> Result<Result<()>> {
+fn check_identity(
+    check: &Check<'_>,
+    reader: &BlobReader,
+    sha256: &Sha256,
+    blob_id: &BlobId,
+) -> Result<Result<()>> {
     let (mut sha, mut blake) = (sha2::Sha256::new(), blake3::Hasher::new());
     let mut at = 0;
     while at < reader.size() {
@@ -144,7 +203,14 @@ fn check_identity(check: &Check<'_>, reader: &BlobReader, sha256: &Sha256, blob_
 /// Walks a tree directory by directory, without recursion.
 fn check_tree(check: &mut Check<'_>, tree: TreeRef) -> Result<()> {
     let source: Arc<dyn FrameSource> = Arc::new(Uncached::new(Arc::clone(&check.medium)));
-    let metadata = Metadata { mode: 0o755, uid: 0, gid: 0, mtime_sec: 0, mtime_nsec: 0, xattrs: Vec::new() };
+    let metadata = Metadata {
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtime_sec: 0,
+        mtime_nsec: 0,
+        xattrs: Vec::new(),
+    };
     let mut waiting = vec![(String::new(), Directory::top(source, tree, metadata), 0_u32)];
     while let Some((path, directory, depth)) = waiting.pop() {
         check.check_interrupted()?;
@@ -154,7 +220,10 @@ fn check_tree(check: &mut Check<'_>, tree: TreeRef) -> Result<()> {
         }
         if let Err(e) = check_pages(check, &directory) {
             check.damaged(format!("files/{path}: {e}"));
-            check.report.damaged_files.push(format!("{path} (all that is in it)"));
+            check
+                .report
+                .damaged_files
+                .push(format!("{path} (all that is in it)"));
             continue;
         }
         let (mut inodes, mut entries) = (1, 0);
@@ -168,7 +237,11 @@ fn check_tree(check: &mut Check<'_>, tree: TreeRef) -> Result<()> {
             };
             inodes += entry.stored().inodes();
             entries += 1;
-            let below = if path.is_empty() { entry.name.to_string() } else { format!("{path}/{}", entry.name) };
+            let below = if path.is_empty() {
+                entry.name.to_string()
+            } else {
+                format!("{path}/{}", entry.name)
+            };
             match &entry.node {
                 Node::Directory { .. } => waiting.push((below, directory.open_directory(&entry)?, depth + 1)),
                 Node::File { .. } => check_file(check, &entry, below)?,
@@ -191,7 +264,16 @@ fn check_pages(check: &Check<'_>, directory: &Directory) -> Result<()> {
 }
 
 fn check_file(check: &mut Check<'_>, entry: &crate::tree::Entry, path: String) -> Result<()> {
-    let crate::format::tree::Node::File { size, blob_id, sha256, content, .. } = &entry.stored().node else { return Ok(()) };
+    let crate::format::tree::Node::File {
+        size,
+        blob_id,
+        sha256,
+        content,
+        ..
+    } = &entry.stored().node
+    else {
+        return Ok(());
+    };
     check.report.files += 1;
     let deep = check.options.full.then_some((sha256, blob_id));
     if let Err(e) = check_content(check, content, *size, deep)? {

@@ -111,7 +111,11 @@ impl Check<'_> {
     }
 
     fn check_interrupted(&self) -> Result<()> {
-        if self.options.interrupted.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        if self.options.interrupted.load(Ordering::Relaxed) {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -133,8 +137,14 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         damaged_files: Vec::new(),
         catalogue_damaged: false,
     };
-    let mut check =
-        Check { medium: Arc::clone(medium), monitor, options, report, bad: BadFrames::default(), listed: HashMap::new() };
+    let mut check = Check {
+        medium: Arc::clone(medium),
+        monitor,
+        options,
+        report,
+        bad: BadFrames::default(),
+        listed: HashMap::new(),
+    };
     check_slots(&mut check);
     check_notice(&mut check);
     let set = match generation::pack_set(medium.as_ref(), &current.root) {
@@ -165,7 +175,10 @@ fn check_slots(check: &mut Check<'_>) {
             SlotState::Blank => Ok(()),
             SlotState::Written(slot) => match generation::read_root(check.medium.as_ref(), slot.generation) {
                 Ok((root, hash)) if hash == slot.root && root.medium == slot.medium => Ok(()),
-                Ok(_) => Err(Error::mismatch(check.medium.place(MediumFile::Root(slot.generation)), "ROOT")),
+                Ok(_) => Err(Error::mismatch(
+                    check.medium.place(MediumFile::Root(slot.generation)),
+                    "ROOT",
+                )),
                 Err(e) => Err(e),
             },
         });
@@ -176,8 +189,14 @@ fn check_slots(check: &mut Check<'_>) {
 }
 
 fn check_notice(check: &mut Check<'_>) {
-    if !check.medium.len(MediumFile::Notice).is_ok_and(|len| len.is_some()) {
-        check.monitor.warn("HOLDALL.txt is not there; nothing depends on it");
+    if !check
+        .medium
+        .len(MediumFile::Notice)
+        .is_ok_and(|len| len.is_some())
+    {
+        check
+            .monitor
+            .warn("HOLDALL.txt is not there; nothing depends on it");
     }
 }
 

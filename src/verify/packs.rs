@@ -74,22 +74,40 @@ fn feed(
         check.report.stored_bytes += u64::from(record.pack_bytes);
         let medium = Arc::clone(&check.medium);
         let mut frames = Vec::new();
-        let tables = PackTables::open(medium.as_ref(), medium_id, record)
-            .and_then(|tables| tables.frames(|_, f| Ok(frames.push(f))).and_then(|()| tables.chunks(|_| Ok(()))));
+        let tables = PackTables::open(medium.as_ref(), medium_id, record).and_then(|tables| {
+            tables
+                .frames(|_, f| {
+                    frames.push(f);
+                    Ok(())
+                })
+                .and_then(|()| tables.chunks(|_| Ok(())))
+        });
         if let Err(e) = tables {
             check.damage(&e);
-            if !medium.len(MediumFile::Pack(record.number)).is_ok_and(|len| len.is_some()) {
+            if !medium
+                .len(MediumFile::Pack(record.number))
+                .is_ok_and(|len| len.is_some())
+            {
                 check.bad.packs.insert(record.number);
                 continue;
             }
             frames = scan(check, record)?;
         }
         check.report.frames += len64(frames.len());
-        let mut batch = Batch { pack: record.number, frames: Vec::new() };
+        let mut batch = Batch {
+            pack: record.number,
+            frames: Vec::new(),
+        };
         let mut bytes = 0;
         for frame in frames {
             if bytes + frame.frame_bytes > BATCH && !batch.frames.is_empty() {
-                let full = std::mem::replace(&mut batch, Batch { pack: record.number, frames: Vec::new() });
+                let full = std::mem::replace(
+                    &mut batch,
+                    Batch {
+                        pack: record.number,
+                        frames: Vec::new(),
+                    },
+                );
                 let _threads_end_only_after_us = batches.send(full);
                 bytes = 0;
             }
@@ -105,13 +123,18 @@ fn feed(
 fn scan(check: &mut Check<'_>, record: &SetRecord) -> Result<Vec<FrameRecord>> {
     let found = pack::scan(check.medium.as_ref(), record.number)?;
     if let Some(end) = found.stopped_at {
-        check.damaged(format!("{} at {end}: no frame can be found from here on", check.medium.place(MediumFile::Pack(record.number))));
+        check.damaged(format!(
+            "{} at {end}: no frame can be found from here on",
+            check.medium.place(MediumFile::Pack(record.number))
+        ));
     }
     Ok(found.frames)
 }
 
 fn check_batch(medium: &dyn Medium, batch: &Batch, full: bool, mut bad: impl FnMut(Bad)) {
-    let (Some(first), Some(last)) = (batch.frames.first(), batch.frames.last()) else { return };
+    let (Some(first), Some(last)) = (batch.frames.first(), batch.frames.last()) else {
+        return;
+    };
     let start = first.offset.get();
     let len = last.offset.get() + last.frame_bytes - start;
     let file = MediumFile::Pack(batch.pack);
@@ -121,7 +144,14 @@ fn check_batch(medium: &dyn Medium, batch: &Batch, full: bool, mut bad: impl FnM
         let checked = match &together {
             Ok(bytes) => {
                 let from = index(frame.offset.get() - start);
-                check_frame(bytes.get(from..from + index(frame.frame_bytes)).unwrap_or_default(), frame, full, &place)
+                check_frame(
+                    bytes
+                        .get(from..from + index(frame.frame_bytes))
+                        .unwrap_or_default(),
+                    frame,
+                    full,
+                    &place,
+                )
             }
             // One bad sector must not cost its neighbours: each is tried alone.
             Err(_) => medium
@@ -129,7 +159,11 @@ fn check_batch(medium: &dyn Medium, batch: &Batch, full: bool, mut bad: impl FnM
                 .and_then(|bytes| check_frame(&bytes, frame, full, &place)),
         };
         if let Err(error) = checked {
-            bad(Bad { pack: batch.pack, offset: frame.offset.get(), error });
+            bad(Bad {
+                pack: batch.pack,
+                offset: frame.offset.get(),
+                error,
+            });
         }
     }
 }
@@ -142,7 +176,10 @@ fn check_frame(bytes: &[u8], record: &FrameRecord, full: bool, place: &impl Fn()
         && header.kind == record.kind
         && header.codec == record.codec;
     if !agrees {
-        return Err(Error::malformed(place(), "the frame's header and the pack's tables contradict each other"));
+        return Err(Error::malformed(
+            place(),
+            "the frame's header and the pack's tables contradict each other",
+        ));
     }
     if full {
         pack::decode_frame(bytes, place).map(|_| ())

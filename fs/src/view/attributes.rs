@@ -88,7 +88,19 @@ impl Stamp {
 
     fn attributes(self, number: u64, kind: Kind, size: u64, mode: u16, nlink: u32) -> Attributes {
         let Self { uid, gid, mtime_sec } = self;
-        Attributes { number, kind, size, mode, nlink, uid, gid, mtime_sec, mtime_nsec: 0, major: 0, minor: 0 }
+        Attributes {
+            number,
+            kind,
+            size,
+            mode,
+            nlink,
+            uid,
+            gid,
+            mtime_sec,
+            mtime_nsec: 0,
+            major: 0,
+            minor: 0,
+        }
     }
 }
 
@@ -108,7 +120,12 @@ impl Attributes {
             Node::Special { .. } => (0, 1),
         };
         let mut attributes = Self::of(number, kind, size, nlink, &entry.metadata);
-        if let Node::Special { kind: SpecialKind::CharDevice | SpecialKind::BlockDevice, major, minor } = &entry.node {
+        if let Node::Special {
+            kind: SpecialKind::CharDevice | SpecialKind::BlockDevice,
+            major,
+            minor,
+        } = &entry.node
+        {
             (attributes.major, attributes.minor) = (*major, *minor);
         }
         attributes
@@ -138,9 +155,21 @@ pub(super) fn kind_of(node: &Node) -> Kind {
         Node::File { .. } => Kind::File,
         Node::Directory { .. } => Kind::Directory,
         Node::Symlink { .. } => Kind::Symlink,
-        Node::Special { kind: SpecialKind::CharDevice, .. } => Kind::CharDevice,
-        Node::Special { kind: SpecialKind::BlockDevice, .. } => Kind::BlockDevice,
-        Node::Special { kind: SpecialKind::Fifo, .. } => Kind::Fifo,
-        Node::Special { kind: SpecialKind::Socket, .. } => Kind::Socket,
+        Node::Special {
+            kind: SpecialKind::CharDevice,
+            ..
+        } => Kind::CharDevice,
+        Node::Special {
+            kind: SpecialKind::BlockDevice,
+            ..
+        } => Kind::BlockDevice,
+        Node::Special {
+            kind: SpecialKind::Fifo,
+            ..
+        } => Kind::Fifo,
+        Node::Special {
+            kind: SpecialKind::Socket,
+            ..
+        } => Kind::Socket,
     }
 }

@@ -52,12 +52,21 @@ pub(super) struct OpenFile {
 
 impl OpenFile {
     pub(super) fn new(number: u64, reader: BlobReader) -> Self {
-        Self { number, reader, next: AtomicU64::new(0) }
+        Self {
+            number,
+            reader,
+            next: AtomicU64::new(0),
+        }
     }
 
     /// `len` bytes from `offset`, fewer only at the end: the kernel takes a short reply for the end of
     /// the file, so an early end is an error and not a reply.
-    pub(super) fn read<'a>(&self, offset: u64, len: usize, buffer: &'a mut Vec<u8>) -> Result<Piece<'a>, FsError> {
+    pub(super) fn read<'a>(
+        &self,
+        offset: u64,
+        len: usize,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Piece<'a>, FsError> {
         let size = self.reader.size();
         let len = len.min(index64(size.saturating_sub(offset)));
         if len == 0 {
@@ -77,9 +86,16 @@ impl OpenFile {
         buffer.extend_from_slice(&first);
         buffer.resize(len, 0);
         let rest = buffer.get_mut(first.len()..).unwrap_or_default();
-        let filled = first.len() + self.reader.read_at(offset.saturating_add(len64(first.len())), rest)?;
+        let filled = first.len()
+            + self
+                .reader
+                .read_at(offset.saturating_add(len64(first.len())), rest)?;
         if filled < len {
-            return Err(FsError::CutShort { number: self.number, end: offset.saturating_add(len64(filled)), size });
+            return Err(FsError::CutShort {
+                number: self.number,
+                end: offset.saturating_add(len64(filled)),
+                size,
+            });
         }
         Ok(Piece::Assembled(buffer))
     }

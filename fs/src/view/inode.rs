@@ -32,7 +32,8 @@ impl Inode {
     /// Its number; `None` past the end of its range.
     #[must_use]
     pub fn number(self) -> Option<u64> {
-        let within = |base: u64, position: u64, end: u64| base.checked_add(position).filter(|&number| number < end);
+        let within =
+            |base: u64, position: u64, end: u64| base.checked_add(position).filter(|&number| number < end);
         match self {
             Self::Fixed(fixed) => Some(fixed.number()),
             Self::Blob(position) => within(BLOBS, position, FILES),
@@ -46,7 +47,10 @@ impl Inode {
         match number {
             FILES..END => number.checked_sub(FILES).map(Self::File),
             BLOBS..FILES => number.checked_sub(BLOBS).map(Self::Blob),
-            _ => Fixed::ALL.into_iter().find(|fixed| fixed.number() == number).map(Self::Fixed),
+            _ => Fixed::ALL
+                .into_iter()
+                .find(|fixed| fixed.number() == number)
+                .map(Self::Fixed),
         }
     }
 }
@@ -204,7 +208,11 @@ mod tests {
     fn each_fixed_node_is_listed_once_in_its_parent_and_in_order() {
         for fixed in Fixed::ALL {
             let listed = |(_, inode): &&(&str, Inode)| *inode == Inode::Fixed(fixed);
-            let times = Fixed::ALL.iter().flat_map(|dir| dir.children()).filter(listed).count();
+            let times = Fixed::ALL
+                .iter()
+                .flat_map(|dir| dir.children())
+                .filter(listed)
+                .count();
             assert_eq!(times, usize::from(fixed != Fixed::Root));
             assert_eq!(fixed.parent().children().iter().filter(listed).count(), times);
             assert!(fixed.children().is_sorted_by_key(|(name, _)| *name));

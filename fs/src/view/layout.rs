@@ -29,7 +29,12 @@ pub(super) struct Listed {
 impl From<Image> for Listed {
     fn from(image: Image) -> Self {
         let Image { name, target } = image;
-        Self { name, media_type: target.media_type, digest: target.sha256, size: target.size }
+        Self {
+            name,
+            media_type: target.media_type,
+            digest: target.sha256,
+            size: target.size,
+        }
     }
 }
 
@@ -46,7 +51,8 @@ struct Descriptor<'a> {
 /// The content of `oci/index.json`: a descriptor for each tag, and for each digest that no tag of its
 /// repository points to. `images` come in order of repository, tags before digests.
 pub(super) fn index_json(images: impl Iterator<Item = holdall::Result<Listed>>) -> holdall::Result<Vec<u8>> {
-    let mut json = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":["#.to_vec();
+    let mut json =
+        br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":["#.to_vec();
     let mut repository: Option<Repository> = None;
     // What the tags of this one repository point to: all that is kept while the images stream by.
     let mut tagged: HashSet<Sha256> = HashSet::new();
@@ -85,9 +91,15 @@ pub(super) fn index_json(images: impl Iterator<Item = holdall::Result<Listed>>) 
 /// The content of `HOLDALL.txt`.
 pub(super) fn read_me(root: &Root) -> String {
     // Texts of a medium are shown on terminals: no control characters.
-    let plain = |text: &str| text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect::<String>();
-    let time = jiff::Timestamp::from_second(root.time)
-        .map_or_else(|_| format!("{} seconds after 1970", root.time), |time| time.to_string());
+    let plain = |text: &str| {
+        text.chars()
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+            .collect::<String>()
+    };
+    let time = jiff::Timestamp::from_second(root.time).map_or_else(
+        |_| format!("{} seconds after 1970", root.time),
+        |time| time.to_string(),
+    );
     format!(
         "This is a Holdall transfer disk, mounted read-only. Every byte read here has been
 checked against the hashes of generation {generation} on its way; damage shows as an
@@ -135,13 +147,23 @@ mod tests {
     fn image(name: &str, content: &str) -> Listed {
         let digest = Sha256::of(content.as_bytes());
         let name = ImageName::parse(&name.replace("DIGEST", &digest.to_digest())).unwrap();
-        Listed { name, media_type: INDEX.into(), digest, size: 7 }
+        Listed {
+            name,
+            media_type: INDEX.into(),
+            digest,
+            size: 7,
+        }
     }
 
     fn names(json: &[u8], annotation: &str) -> Vec<Option<String>> {
         let json: Value = serde_json::from_slice(json).unwrap();
         let manifests = json.pointer("/manifests").and_then(Value::as_array).unwrap();
-        let name = |m: &Value| m.get("annotations").and_then(|a| a.get(annotation)).and_then(Value::as_str).map(str::to_owned);
+        let name = |m: &Value| {
+            m.get("annotations")
+                .and_then(|a| a.get(annotation))
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
         manifests.iter().map(name).collect()
     }
 
@@ -158,14 +180,21 @@ mod tests {
     #[test]
     fn a_tag_is_listed_by_its_full_name() {
         let listed = image("docker.io/acme/api:1.2", "x");
-        let json: Value = serde_json::from_slice(&index_json([Ok(listed.clone())].into_iter()).unwrap()).unwrap();
+        let json: Value =
+            serde_json::from_slice(&index_json([Ok(listed.clone())].into_iter()).unwrap()).unwrap();
         let descriptor = json.pointer("/manifests/0").unwrap();
-        assert_eq!(descriptor.get("digest"), Some(&Value::from(listed.digest.to_digest())));
+        assert_eq!(
+            descriptor.get("digest"),
+            Some(&Value::from(listed.digest.to_digest()))
+        );
         assert_eq!(descriptor.get("size"), Some(&Value::from(7)));
         assert_eq!(descriptor.get("mediaType"), Some(&Value::from(INDEX)));
         let annotations = descriptor.get("annotations").unwrap();
         for annotation in [REF_NAME, CONTAINERD_NAME] {
-            assert_eq!(annotations.get(annotation), Some(&Value::from("docker.io/acme/api:1.2")));
+            assert_eq!(
+                annotations.get(annotation),
+                Some(&Value::from("docker.io/acme/api:1.2"))
+            );
         }
     }
 
@@ -183,13 +212,22 @@ mod tests {
         let json = index_json(images.into_iter().map(Ok)).unwrap();
         let tags = ["docker.io/acme/api:1", "docker.io/acme/api:2"].map(|tag| Some(tag.to_owned()));
         let [one, other] = tags.clone();
-        assert_eq!(names(&json, CONTAINERD_NAME), [one.clone(), other.clone(), Some(two), Some(web)]);
+        assert_eq!(
+            names(&json, CONTAINERD_NAME),
+            [one.clone(), other.clone(), Some(two), Some(web)]
+        );
         assert_eq!(names(&json, REF_NAME), [one, other, None, None]);
     }
 
     #[test]
     fn an_image_that_cannot_be_read_fails_the_index() {
-        let images = [Ok(image("docker.io/acme/api:1", "one")), Err(holdall::Error::missing("catalogue page 3"))];
-        assert!(matches!(index_json(images.into_iter()), Err(holdall::Error::Missing { .. })));
+        let images = [
+            Ok(image("docker.io/acme/api:1", "one")),
+            Err(holdall::Error::missing("catalogue page 3")),
+        ];
+        assert!(matches!(
+            index_json(images.into_iter()),
+            Err(holdall::Error::Missing { .. })
+        ));
     }
 }

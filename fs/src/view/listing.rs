@@ -60,11 +60,18 @@ impl View {
     fn list(&self, number: u64, cookie: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
         match self.inode(number)? {
             Inode::Fixed(fixed) if fixed.kind() == Kind::Directory => {
-                if self.list_dots(number, fixed.parent().number(), cookie, emit)?.is_break() {
+                if self
+                    .list_dots(number, fixed.parent().number(), cookie, emit)?
+                    .is_break()
+                {
                     return Ok(ControlFlow::Break(()));
                 }
                 let index = cookie.saturating_sub(DOTS);
-                if fixed.holds_blobs() { self.list_blobs(index, emit) } else { self.list_fixed(fixed, index, emit) }
+                if fixed.holds_blobs() {
+                    self.list_blobs(index, emit)
+                } else {
+                    self.list_fixed(fixed, index, emit)
+                }
             }
             Inode::File(inode) => self.list_files(number, inode, cookie, emit),
             other => Err(self.wrong_kind(other, number, Kind::Directory)),
@@ -72,12 +79,24 @@ impl View {
     }
 
     /// `.` and `..`, as far as `cookie` is not past them.
-    fn list_dots(&self, own: u64, parent: u64, cookie: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
+    fn list_dots(
+        &self,
+        own: u64,
+        parent: u64,
+        cookie: u64,
+        emit: Emit<'_>,
+    ) -> Result<ControlFlow<()>, FsError> {
         for (before, name, number) in [(0, &b"."[..], own), (1, b"..", parent)] {
             if cookie <= before {
                 // Number and kind are all that the kernel looks at for these two.
                 let known = Some(self.stamp.directory(number, 0));
-                let listed = Listed { name, next: before + 1, number, kind: Kind::Directory, known };
+                let listed = Listed {
+                    name,
+                    next: before + 1,
+                    number,
+                    kind: Kind::Directory,
+                    known,
+                };
                 if emit(&listed)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -98,7 +117,13 @@ impl View {
                 Inode::File(_) => Kind::Directory,
             };
             let number = self.number(*inode)?;
-            let listed = Listed { name: name.as_bytes(), next: position + 1 + DOTS, number, kind, known: None };
+            let listed = Listed {
+                name: name.as_bytes(),
+                next: position + 1 + DOTS,
+                number,
+                kind,
+                known: None,
+            };
             if emit(&listed)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -108,12 +133,20 @@ impl View {
 
     fn list_blobs(&self, index: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
         for position in index..self.disk.blob_count()? {
-            let Some(blob) = self.disk.blob_at(position)? else { break };
+            let Some(blob) = self.disk.blob_at(position)? else {
+                break;
+            };
             let attributes = self.blob_attributes(position, &blob)?;
             let name = blob.sha256.to_hex();
             let next = position + 1 + DOTS;
             let (number, kind) = (attributes.number, attributes.kind);
-            let listed = Listed { name: name.as_bytes(), next, number, kind, known: Some(attributes) };
+            let listed = Listed {
+                name: name.as_bytes(),
+                next,
+                number,
+                kind,
+                known: Some(attributes),
+            };
             if emit(&listed)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -121,7 +154,13 @@ impl View {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn list_files(&self, number: u64, inode: u64, cookie: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
+    fn list_files(
+        &self,
+        number: u64,
+        inode: u64,
+        cookie: u64,
+        emit: Emit<'_>,
+    ) -> Result<ControlFlow<()>, FsError> {
         let directory = self.directory(inode)?;
         let parent = match (&directory, inode) {
             (Some(directory), 1..) => self.number(Inode::File(directory.parent_inode()))?,
@@ -130,7 +169,9 @@ impl View {
         if self.list_dots(number, parent, cookie, emit)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        let Some(directory) = directory else { return Ok(ControlFlow::Continue(())) };
+        let Some(directory) = directory else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let index = cookie.saturating_sub(DOTS);
         // The end is known; it need not be looked for.
         if index >= directory.len() {
@@ -157,6 +198,10 @@ impl View {
 impl View {
     /// Entries in a fixed directory, for its size.
     pub(super) fn entries_of(&self, fixed: Fixed) -> Result<u64, FsError> {
-        if fixed.holds_blobs() { Ok(self.disk.blob_count()?) } else { Ok(len64(fixed.children().len())) }
+        if fixed.holds_blobs() {
+            Ok(self.disk.blob_count()?)
+        } else {
+            Ok(len64(fixed.children().len()))
+        }
     }
 }

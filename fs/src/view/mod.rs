@@ -50,7 +50,11 @@ impl View {
     #[must_use]
     pub fn new(disk: Disk, uid: u32, gid: u32) -> Self {
         let root = disk.root();
-        let stamp = Stamp { uid, gid, mtime_sec: root.time };
+        let stamp = Stamp {
+            uid,
+            gid,
+            mtime_sec: root.time,
+        };
         let read_me = Bytes::from(layout::read_me(root));
         Self {
             disk,
@@ -68,7 +72,9 @@ impl View {
         match self.inode(parent)? {
             Inode::Fixed(fixed) if fixed.holds_blobs() => {
                 // Whatever is no digest names no blob.
-                let digest = std::str::from_utf8(name).ok().and_then(|hex| Sha256::from_hex(hex).ok());
+                let digest = std::str::from_utf8(name)
+                    .ok()
+                    .and_then(|hex| Sha256::from_hex(hex).ok());
                 let Some(digest) = digest else { return Ok(None) };
                 match self.disk.blob_position(&digest)? {
                     Some((position, blob)) => self.blob_attributes(position, &blob).map(Some),
@@ -76,15 +82,23 @@ impl View {
                 }
             }
             Inode::Fixed(fixed) if fixed.kind() == Kind::Directory => {
-                let child = fixed.children().iter().find(|(child, _)| child.as_bytes() == name);
+                let child = fixed
+                    .children()
+                    .iter()
+                    .find(|(child, _)| child.as_bytes() == name);
                 child.map(|(_, inode)| self.attributes_of(*inode)).transpose()
             }
             Inode::File(inode) => {
                 let (Some(directory), Ok(name)) = (self.directory(inode)?, EntryName::new(name)) else {
                     return Ok(None);
                 };
-                let Some(entry) = directory.entry(&name)? else { return Ok(None) };
-                Ok(Some(Attributes::of_entry(self.number(Inode::File(entry.inode))?, &entry)))
+                let Some(entry) = directory.entry(&name)? else {
+                    return Ok(None);
+                };
+                Ok(Some(Attributes::of_entry(
+                    self.number(Inode::File(entry.inode))?,
+                    &entry,
+                )))
             }
             other => Err(self.wrong_kind(other, parent, Kind::Directory)),
         }
@@ -101,11 +115,17 @@ impl View {
             Inode::File(inode @ 1..) => match self.find(inode)? {
                 Found::Entry(_, entry) => match entry.node {
                     Node::Symlink { target } => Ok(target),
-                    node => Err(FsError::WrongKind { number, found: kind_of(&node), wanted: Kind::Symlink }),
+                    node => Err(FsError::WrongKind {
+                        number,
+                        found: kind_of(&node),
+                        wanted: Kind::Symlink,
+                    }),
                 },
-                Found::Directory(_) => {
-                    Err(FsError::WrongKind { number, found: Kind::Directory, wanted: Kind::Symlink })
-                }
+                Found::Directory(_) => Err(FsError::WrongKind {
+                    number,
+                    found: Kind::Directory,
+                    wanted: Kind::Symlink,
+                }),
             },
             other => Err(self.wrong_kind(other, number, Kind::Symlink)),
         }
@@ -122,9 +142,11 @@ impl View {
     ) -> Result<Piece<'a>, FsError> {
         match self.inode(number)? {
             Inode::Fixed(Fixed::ReadMe) => Ok(Piece::Slice(cut(&self.read_me, offset, len))),
-            Inode::Fixed(Fixed::OciLayout) => {
-                Ok(Piece::Slice(cut(&Bytes::from_static(layout::OCI_LAYOUT), offset, len)))
-            }
+            Inode::Fixed(Fixed::OciLayout) => Ok(Piece::Slice(cut(
+                &Bytes::from_static(layout::OCI_LAYOUT),
+                offset,
+                len,
+            ))),
             Inode::Fixed(Fixed::OciIndex) => Ok(Piece::Slice(cut(&self.oci_index()?, offset, len))),
             inode => self.open(number, inode)?.read(offset, len, buffer),
         }
@@ -133,7 +155,9 @@ impl View {
     /// How many inodes are shown in all.
     pub fn inode_count(&self) -> Result<u64, FsError> {
         let files = self.files()?.map_or(1, |directory| directory.inodes());
-        Ok(len64(Fixed::ALL.len()).saturating_add(self.disk.blob_count()?).saturating_add(files))
+        Ok(len64(Fixed::ALL.len())
+            .saturating_add(self.disk.blob_count()?)
+            .saturating_add(files))
     }
 
     fn attributes_of(&self, inode: Inode) -> Result<Attributes, FsError> {
@@ -161,7 +185,9 @@ impl View {
     }
 
     fn blob(&self, position: u64) -> Result<Blob, FsError> {
-        let missing = || FsError::NoSuchInode { number: Inode::Blob(position).number().unwrap_or(0) };
+        let missing = || FsError::NoSuchInode {
+            number: Inode::Blob(position).number().unwrap_or(0),
+        };
         self.disk.blob_at(position)?.ok_or_else(missing)
     }
 
@@ -174,10 +200,18 @@ impl View {
                         directory.open_file(&entry)?
                     }
                     Found::Entry(_, entry) => {
-                        return Err(FsError::WrongKind { number, found: kind_of(&entry.node), wanted: Kind::File });
+                        return Err(FsError::WrongKind {
+                            number,
+                            found: kind_of(&entry.node),
+                            wanted: Kind::File,
+                        });
                     }
                     Found::Directory(_) => {
-                        return Err(FsError::WrongKind { number, found: Kind::Directory, wanted: Kind::File });
+                        return Err(FsError::WrongKind {
+                            number,
+                            found: Kind::Directory,
+                            wanted: Kind::File,
+                        });
                     }
                 },
                 other => return Err(self.wrong_kind(other, number, Kind::File)),
@@ -217,7 +251,9 @@ impl View {
             return Ok(Found::Directory(directory));
         }
         let found = self.files()?.map(|root| root.find(inode)).transpose()?.flatten();
-        let found = found.ok_or(FsError::NoSuchInode { number: Inode::File(inode).number().unwrap_or(0) })?;
+        let found = found.ok_or(FsError::NoSuchInode {
+            number: Inode::File(inode).number().unwrap_or(0),
+        })?;
         if let Found::Directory(directory) = &found {
             self.directories.insert(inode, directory.clone());
         }
@@ -229,7 +265,10 @@ impl View {
         if let Some(bytes) = &*index {
             return Ok(bytes.clone());
         }
-        let images = self.disk.images(None, None).map(|image| image.map(layout::Listed::from));
+        let images = self
+            .disk
+            .images(None, None)
+            .map(|image| image.map(layout::Listed::from));
         let bytes = Bytes::from(layout::index_json(images)?);
         *index = Some(bytes.clone());
         Ok(bytes)
@@ -255,6 +294,10 @@ impl View {
             // Only files/ itself comes here.
             Inode::File(_) => Kind::Directory,
         };
-        FsError::WrongKind { number, found, wanted }
+        FsError::WrongKind {
+            number,
+            found,
+            wanted,
+        }
     }
 }

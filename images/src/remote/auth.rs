@@ -2,7 +2,7 @@
 //! printed: not by `Debug`, not in errors.
 
 mod file;
-mod helper;
+mod program;
 
 use crate::{Error, Result};
 use file::{Entry, read_file};
@@ -105,7 +105,7 @@ impl AuthPlaces {
             };
             let registry = repository.registry();
             if let Some(program) = file.program_for(registry)
-                && let Some(found) = helper::ask(program, registry)?
+                && let Some(found) = program::ask(program, registry)?
             {
                 return Ok(found);
             }
@@ -122,7 +122,7 @@ impl AuthPlaces {
                 None => {}
             }
             if let Some(program) = &file.program_for_all
-                && let Some(found) = helper::ask(program, registry)?
+                && let Some(found) = program::ask(program, registry)?
             {
                 return Ok(found);
             }
