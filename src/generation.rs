@@ -9,7 +9,7 @@ use crate::format::pack::{SET_RECORD_LEN, SetRecord};
 use crate::format::root::{Root, State};
 use crate::format::superblock::{self, SLOT_LEN, Slot, SlotState};
 use crate::format::{
-    CHUNK_AVG, CHUNK_MAX, CHUNK_MIN, FRAME_PLAIN_MAX, INLINE_MAX, PACK_MAX, PAGE_MAX, ROOT_MAX,
+    CHUNK_AVG, CHUNK_MAX, CHUNK_MIN, FRAME_PLAIN_MAX, INLINE_MAX, PACK_MAX, PACKS_MAX, PAGE_MAX, ROOT_MAX,
 };
 use crate::ids::{MediumId, PageHash};
 use crate::medium::{Medium, MediumFile, SlotNumber};
@@ -95,13 +95,14 @@ pub fn current(medium: &dyn Medium, asked: Option<Generation>) -> Result<Current
     let mut best: Option<Current> = None;
     let mut warnings = Vec::new();
     let mut damaged = Vec::new();
+    let mut blank = None;
     for number in SlotNumber::BOTH {
         let read = read_slot(medium, number).and_then(|state| match state {
             SlotState::Blank => Ok(None),
             SlotState::Written(slot) => root_of(medium, &slot).map(Some),
         });
         match read {
-            Ok(None) => {}
+            Ok(None) => blank = Some(number),
             Ok(Some((root, root_hash))) => {
                 if best.as_ref().is_none_or(|b| b.root.generation < root.generation) {
                     best = Some(Current {
@@ -123,6 +124,10 @@ pub fn current(medium: &dyn Medium, asked: Option<Generation>) -> Result<Current
     let Some(mut best) = best else {
         return Err(no_generation(medium, damaged));
     };
+    if let Some(lost) = blank.and_then(|number| lost_slot(medium, number, best.root.generation)) {
+        warnings.push(lost.to_string());
+        damaged.push(lost);
+    }
     if !damaged.is_empty() {
         // The highest one: a lower one is what an interrupted commit left before it.
         let committed = best.root_hash;
@@ -150,6 +155,15 @@ pub fn current(medium: &dyn Medium, asked: Option<Generation>) -> Result<Current
         }
     }
     Ok(Current { warnings, ..best })
+}
+
+/// What is wrong with a blank slot beside one that names `other`: the first commit after `init` writes
+/// the slot that `init` left blank, so that beside any later generation a blank one was lost.
+#[must_use]
+pub fn lost_slot(medium: &dyn Medium, blank: SlotNumber, other: Generation) -> Option<Error> {
+    let place = medium.place(MediumFile::Slot(blank));
+    (other.get() > 1)
+        .then(|| Error::malformed(place, format!("blank, though generation {other} is committed")))
 }
 
 fn no_generation(medium: &dyn Medium, mut damaged: Vec<Error>) -> Error {
@@ -186,6 +200,12 @@ pub fn pack_set(medium: &dyn Medium, root: &Root) -> Result<Vec<SetRecord>> {
     let file = MediumFile::PackSet(root.generation);
     let place = medium.place(file);
     let len = medium.len(file)?.ok_or_else(|| Error::missing(&place))?;
+    if root.packs > PACKS_MAX {
+        return Err(Error::malformed(
+            place,
+            format!("ROOT lists {} packs, more than a generation can have", root.packs),
+        ));
+    }
     if len != u64::from(root.packs) * len64(SET_RECORD_LEN) {
         return Err(Error::malformed(
             place,
@@ -328,6 +348,51 @@ pub fn commit(
     Ok((root, hash))
 }
 
+/// Makes durable what a run that begins has found and will lean on: the last run may have ended, or
+/// been killed, between writing and syncing it. A run that finds everything there already writes
+/// nothing, and yet says that it is safe.
+pub fn settle(medium: &dyn Medium, current: &mut Current) -> Result<()> {
+    let Some(slot) = current.slot else { return Ok(()) };
+    let named =
+        matches!(read_slot(medium, slot), Ok(SlotState::Written(found)) if found.root == current.root_hash);
+    if named {
+        return medium.resume(MediumFile::Slot(slot), len64(SLOT_LEN))?.finish();
+    }
+    // Found by its ROOT: all that this needs was synced before it was written, but for itself. Its own
+    // slot is the damaged one, which is written again.
+    let root = MediumFile::Root(current.root.generation);
+    let len = medium
+        .len(root)?
+        .ok_or_else(|| Error::missing(medium.place(root)))?;
+    medium.resume(root, len)?.finish()?;
+    medium.sync_folders()?;
+    write_slot(medium, slot.other(), &current.root, current.root_hash)?;
+    current.slot = Some(slot.other());
+    Ok(())
+}
+
+/// Writes a slot. One whose fsync fails gets its old bytes back, as well as that can be done: what the
+/// system still holds of the new ones must not be taken for committed by the next run.
+fn write_slot(medium: &dyn Medium, slot: SlotNumber, root: &Root, hash: PageHash) -> Result<()> {
+    let file = MediumFile::Slot(slot);
+    if medium.len(file)?.is_none() {
+        medium.create(file)?.finish()?;
+        medium.sync_folders()?;
+    }
+    let old = medium.read(file, 0, SLOT_LEN);
+    let bytes = Slot {
+        medium: root.medium,
+        generation: root.generation,
+        root: hash,
+    }
+    .encode();
+    medium.write_slot(slot, &bytes).inspect_err(|_| {
+        if let Ok(old) = old {
+            let _medium_fails_already = medium.write_slot(slot, &old);
+        }
+    })
+}
+
 /// The end of a commit. Order: pack set, fsync; ROOT, fsync; folders, fsync; then the slot, fsync.
 /// A cut before the last step leaves the generation before; after it, this one.
 fn publish(medium: &dyn Medium, root: &Root, packs: &[SetRecord], slot: SlotNumber) -> Result<PageHash> {
@@ -346,12 +411,6 @@ fn publish(medium: &dyn Medium, root: &Root, packs: &[SetRecord], slot: SlotNumb
     file.finish()?;
     medium.sync_folders()?;
     let hash = root.hash();
-    let bytes = Slot {
-        medium: root.medium,
-        generation: root.generation,
-        root: hash,
-    }
-    .encode();
-    medium.write_slot(slot, &bytes)?;
+    write_slot(medium, slot, root, hash)?;
     Ok(hash)
 }

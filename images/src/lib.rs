@@ -5,6 +5,7 @@
 //! command line and never prints; it owns no file format of the medium.
 
 pub mod archive;
+pub mod audit;
 pub mod copy;
 pub mod error;
 pub mod image_source;

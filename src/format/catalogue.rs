@@ -165,6 +165,20 @@ impl Leaf {
         {
             return Err(from.error("inline content is not as long as its size says"));
         }
+        let fits = match (&leaf.content, leaf.kind) {
+            (Content::Nothing, Kind::Absent) | (Content::Tree(_), Kind::Files) => true,
+            (Content::Inline(_) | Content::List(_) | Content::Recipe { .. } | Content::Map(_), kind) => {
+                kind != Kind::Absent && kind != Kind::Files && leaf.size < 1 << 60
+            }
+            _ => false,
+        };
+        if !fits {
+            return Err(from.error(format_args!(
+                "a leaf of that kind with content '{}' of {} bytes",
+                leaf.content.name(),
+                leaf.size
+            )));
+        }
         leaf.content.decode_places(from)?;
         Ok(leaf)
     }

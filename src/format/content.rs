@@ -65,9 +65,13 @@ impl ListRef {
         if depth > 8 {
             return Err(from.error(format_args!("a list of {depth} levels")));
         }
+        let hash = PageHash::from_bytes(from.array()?);
+        if hash == PageHash::default() {
+            return Err(from.error("a list of nothing: a run of zeros stands on a page"));
+        }
         Ok(Self {
             depth,
-            hash: PageHash::from_bytes(from.array()?),
+            hash,
             place: Place::default(),
         })
     }
@@ -136,7 +140,8 @@ impl TreeRef {
             && tree.inodes < 1 << 48
             && tree.entries < tree.inodes
             && tree.subdirectories <= tree.entries
-            && (tree.entries > 0) == (tree.hash != Self::EMPTY.hash);
+            && (tree.entries > 0) == (tree.hash != Self::EMPTY.hash)
+            && (tree.entries > 0 || (tree.inodes == 1 && tree.depth == 0));
         if sane {
             Ok(tree)
         } else {

@@ -78,7 +78,7 @@ impl ListPage {
     pub fn decode(bytes: &[u8], hash: &PageHash, level: u8, place: &str) -> Result<Self> {
         let mut from = Decoder::new(bytes, place);
         from.magic(MAGIC)?;
-        let (found, _, count) = (from.u8()?, from.u8()?, usize::from(from.u16()?));
+        let (found, reserved, count) = (from.u8()?, from.u8()?, usize::from(from.u16()?));
         let canonical_len = HEAD_LEN + ENTRY_LEN * count;
         let canonical = bytes
             .get(..canonical_len)
@@ -86,7 +86,7 @@ impl ListPage {
         if PageHash::of(canonical) != *hash {
             return Err(Error::mismatch(place, "a chunk list's page"));
         }
-        if found != level || count == 0 || count > FANOUT {
+        if found != level || reserved != 0 || count == 0 || count > FANOUT {
             return Err(from.error(format_args!("a page of level {found} with {count} entries")));
         }
         let mut places = Decoder::new(bytes.get(canonical_len..).unwrap_or_default(), place);

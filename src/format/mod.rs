@@ -30,6 +30,8 @@ pub const FRAME_STORED_MAX: u32 = FRAME_PLAIN_MAX;
 pub const FRAME_CHUNKS_MAX: u32 = 4096;
 /// Largest pack, in bytes.
 pub const PACK_MAX: u32 = 1024 * 1024 * 1024;
+/// Most packs in a generation: a pebibyte, and a pack set that fits into memory.
+pub const PACKS_MAX: u32 = 1 << 20;
 /// Largest page of a list, a tree or a pack's tables, canonical bytes.
 pub const PAGE_MAX: u32 = 64 * 1024;
 /// Largest ROOT, in bytes.

@@ -48,7 +48,7 @@ impl Ingest {
     /// Begins a run: refused where another process writes the medium, or where it is sealed.
     pub fn open(medium: Arc<dyn Medium>, options: &IngestOptions, monitor: Arc<dyn Monitor>) -> Result<Self> {
         let lock = medium.lock()?;
-        let current = generation::current(medium.as_ref(), None)?;
+        let mut current = generation::current(medium.as_ref(), None)?;
         for warning in &current.warnings {
             monitor.warn(warning);
         }
@@ -59,6 +59,7 @@ impl Ingest {
                 current.root.generation
             )));
         }
+        generation::settle(medium.as_ref(), &mut current)?;
         let medium_id = current.root.medium;
         let mut packs = generation::pack_set(medium.as_ref(), &current.root)?;
         let index = Arc::new(Index::open(&options.state, &medium_id)?);
@@ -190,6 +191,10 @@ fn adopt(
                     "{}: left by an interrupted run, taken over whole",
                     medium.place(MediumFile::Pack(number))
                 ));
+                // That run may have ended before its fsync: what was read need not be on the medium yet.
+                medium
+                    .resume(MediumFile::Pack(number), u64::from(record.pack_bytes))?
+                    .finish()?;
                 index.put_pack(number, &frames, &chunks)?;
                 adopted.records.extend(record_frames(number, &frames));
                 adopted.whole.push(record);

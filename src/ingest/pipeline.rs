@@ -291,7 +291,13 @@ impl Writer {
         if pack.is_empty() {
             return self.belt.medium.remove(MediumFile::Pack(number));
         }
-        let written = pack.finish()?;
+        // After a failed fsync what can be read back need not be on the medium: the next run must not
+        // take it over.
+        let written = pack.finish().inspect_err(|e| {
+            if matches!(e, Error::Io { .. }) {
+                let _medium_fails_already = self.belt.medium.remove(MediumFile::Pack(number));
+            }
+        })?;
         self.belt.index.unsettle()?;
         self.belt
             .index

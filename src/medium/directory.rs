@@ -218,6 +218,8 @@ impl Medium for DirectoryMedium {
             .map_err(self.err(file))?;
         handle
             .write_all_at(bytes, 0)
+            // One that was damaged may have grown.
+            .and_then(|()| handle.set_len(len64(bytes.len())))
             .and_then(|()| handle.sync_all())
             .map_err(self.err(file))
     }

@@ -87,7 +87,8 @@ impl MemoryMedium {
     }
 
     /// What a power cut now would leave: of what was not synced, each file keeps as much as `keep`
-    /// says, given the number of unsynced bytes (a name that was not synced may vanish: `None`).
+    /// says, given the number of unsynced bytes (a name that was not synced may vanish: `None`). Bytes
+    /// written over synced ones are such bytes too: those that are not kept are the old ones.
     #[must_use]
     pub fn after_power_cut(&self, mut keep: impl FnMut(MediumFile, usize) -> Option<usize>) -> Self {
         let copy = self.copy();
@@ -102,16 +103,21 @@ impl MemoryMedium {
             if settled {
                 continue;
             }
-            match (
-                keep(name, stored.bytes.len().saturating_sub(synced.len())),
-                stored.name_synced,
-            ) {
+            let same = stored
+                .bytes
+                .iter()
+                .zip(&synced)
+                .take_while(|(new, old)| new == old)
+                .count();
+            match (keep(name, stored.bytes.len() - same), stored.name_synced) {
                 (None, false) => {
                     state.files.remove(&name);
                 }
                 (kept, _) => {
-                    let kept = synced.len() + kept.unwrap_or(0);
-                    stored.bytes.truncate(kept.max(synced.len()));
+                    stored.bytes.truncate(same + kept.unwrap_or(0));
+                    stored
+                        .bytes
+                        .extend_from_slice(synced.get(stored.bytes.len()..).unwrap_or_default());
                     stored.synced = Some(stored.bytes.clone());
                     stored.name_synced = true;
                 }

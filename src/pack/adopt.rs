@@ -4,6 +4,7 @@ use super::frame::{check_stored, place_of};
 use super::tables::PackTables;
 use super::writer::record_of;
 use crate::error::Result;
+use crate::format::PACK_MAX;
 use crate::format::frame::{FIXED_LEN, FrameHeader};
 use crate::format::pack::{
     CHUNK_RECORD_LEN, ChunkRecord, FOOTER_LEN, FRAME_RECORD_LEN, FrameRecord, HEADER_LEN, SetRecord,
@@ -164,5 +165,6 @@ fn header_at(medium: &dyn Medium, number: PackNumber, offset: u32, len: u64) -> 
     let Ok(header) = FrameHeader::decode(&medium.read(file, u64::from(offset), header_len)?, &place) else {
         return Ok(None);
     };
-    Ok((left >= u64::from(header.frame_bytes())).then_some(header))
+    let end = u64::from(offset) + u64::from(header.frame_bytes());
+    Ok((end <= len && end <= u64::from(PACK_MAX)).then_some(header))
 }

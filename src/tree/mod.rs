@@ -203,6 +203,12 @@ impl Directory {
                 inodes_before: inodes,
             };
         }
+        // Inode numbers are sums of counts: with each directory within what its own entry counts, none
+        // goes beyond what the top directory has.
+        let (entries, inodes) = counts_of(&at.page);
+        if at.entries_before + entries > self.tree.entries || at.inodes_before + inodes > self.tree.inodes {
+            return Err(self.malformed("a page goes beyond what its directory counts"));
+        }
         Ok(Some(at))
     }
 
@@ -317,6 +323,17 @@ impl Directory {
             }
         }
         Ok(())
+    }
+}
+
+/// Entries and inodes of a leaf page.
+fn counts_of(page: &TreePage) -> (u64, u64) {
+    match page {
+        TreePage::Leaf(entries) => (
+            crate::units::len64(entries.len()),
+            entries.iter().map(TreeEntry::inodes).sum(),
+        ),
+        TreePage::Interior { .. } => (0, 0),
     }
 }
 

@@ -172,7 +172,13 @@ fn check_slots(check: &mut Check<'_>) {
     for slot in SlotNumber::BOTH {
         let state = generation::read_slot(check.medium.as_ref(), slot);
         let whole = state.and_then(|state| match state {
-            SlotState::Blank => Ok(()),
+            SlotState::Blank => {
+                let other = generation::read_slot(check.medium.as_ref(), slot.other());
+                let Ok(SlotState::Written(other)) = other else {
+                    return Ok(());
+                };
+                generation::lost_slot(check.medium.as_ref(), slot, other.generation).map_or(Ok(()), Err)
+            }
             SlotState::Written(slot) => match generation::read_root(check.medium.as_ref(), slot.generation) {
                 Ok((root, hash)) if hash == slot.root && root.medium == slot.medium => Ok(()),
                 Ok(_) => Err(Error::mismatch(

@@ -137,7 +137,7 @@ impl Attributes {
             kind,
             size,
             // Masked to 12 bits, so it always fits.
-            mode: u16::try_from(metadata.mode & 0o7777).unwrap_or(0),
+            mode: metadata.mode & 0o7777,
             nlink,
             uid: metadata.uid,
             gid: metadata.gid,

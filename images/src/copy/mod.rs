@@ -1,6 +1,6 @@
 //! Carrying images from a source into the store: one routine for all sources.
 //!
-//! An image is walked from its manifest or index down ([`walk`]), with what refers to it; then its blobs
+//! An image is walked from its manifest or index down (`walk`), with what refers to it; then its blobs
 //! are stored in parallel, then everything is listed. Nothing of it counts before the store commits, so
 //! a failure half-way leaves the medium as it was.
 

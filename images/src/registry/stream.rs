@@ -190,7 +190,7 @@ impl Body {
         Self(Kind::Whole(text))
     }
 
-    /// A stretch of a blob whose first batch has been read by [`Stretch::read_batch`], so that a
+    /// A stretch of a blob whose first batch has been read by `Stretch::read_batch`, so that a
     /// failure there could still be answered with a status.
     #[must_use]
     pub fn stream(turns: Turns, stretch: Stretch, first: Vec<Bytes>) -> Self {

@@ -1,0 +1,502 @@
+#!/usr/bin/env python3
+"""An independent reader of a Holdall disk, written from src/format/FORMAT.md alone.
+
+    reader.py DISK
+
+Checks slots, ROOT, pack set, tables, catalogue; reads every blob and file and checks its hashes; prints
+one line for each image, blob and file. Exit 1 and a line on stderr at the first thing that is wrong.
+Needs the PyPI packages blake3 and zstandard; without them a slow BLAKE3 of its own, and `zstd`.
+"""
+
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+
+try:
+    from blake3 import blake3 as _fast
+
+    def blake3(data):
+        return _fast(data).digest()
+except ImportError:
+    IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
+    ORDER = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
+    M = 0xFFFFFFFF
+
+    def _compress(cv, block, counter, length, flags):
+        v = list(cv) + list(IV[:4]) + [counter & M, counter >> 32, length, flags]
+        m = list(struct.unpack("<16I", block.ljust(64, b"\0")))
+
+        def g(a, b, c, d, x, y):
+            for first, second, word in ((16, 12, x), (8, 7, y)):
+                v[a] = (v[a] + v[b] + word) & M
+                t = v[d] ^ v[a]
+                v[d] = (t >> first | t << 32 - first) & M
+                v[c] = (v[c] + v[d]) & M
+                t = v[b] ^ v[c]
+                v[b] = (t >> second | t << 32 - second) & M
+
+        for _ in range(7):
+            for i, (a, b, c, d) in enumerate(((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
+                                              (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))):
+                g(a, b, c, d, m[2 * i], m[2 * i + 1])
+            m = [m[i] for i in ORDER]
+        return [v[i] ^ v[i + 8] for i in range(8)]
+
+    def _node(data, counter, root):
+        if len(data) <= 1024:
+            cv, blocks = IV, [data[i:i + 64] for i in range(0, len(data), 64)] or [b""]
+            for i, block in enumerate(blocks):
+                last = i + 1 == len(blocks)
+                flags = (i == 0) | last << 1 | (root and last) << 3
+                cv = _compress(cv, block, counter, len(block), flags)
+            return cv
+        left = 1024
+        while left * 2 < len(data):
+            left *= 2
+        both = _node(data[:left], counter, 0) + _node(data[left:], counter + left // 1024, 0)
+        return _compress(IV, struct.pack("<16I", *both), 0, 64, 4 | root << 3)
+
+    def blake3(data):
+        return struct.pack("<8I", *_node(bytes(data), 0, 1))
+
+try:
+    import zstandard
+
+    def unzstd(data, length):
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=length)
+except ImportError:
+    def unzstd(data, _length):
+        return subprocess.run(["zstd", "-dcq"], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+FORMAT = b"draft-1"
+CHUNK_MAX, FRAME_MAX, INLINE_MAX = 262144, 1048576, 2048
+ZERO = bytes(32)
+
+
+class Wrong(Exception):
+    """Something on the disk that FORMAT.md does not allow."""
+
+
+def need(holds, what):
+    if not holds:
+        raise Wrong(what)
+
+
+class Bytes:
+    """Fields of an object in order (section 1)."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, n):
+        need(self.at + n <= len(self.data), "cut short")
+        self.at += n
+        return self.data[self.at - n:self.at]
+
+    def number(self, kind):
+        return struct.unpack("<" + kind, self.take(struct.calcsize(kind)))[0]
+
+    u8 = lambda self: self.number("B")
+    u16 = lambda self: self.number("H")
+    u32 = lambda self: self.number("I")
+    u64 = lambda self: self.number("Q")
+
+    def bytes16(self, most):
+        n = self.u16()
+        need(n <= most, "a field is too long")
+        return self.take(n)
+
+    def end(self):
+        need(self.at == len(self.data), "bytes are left over")
+
+
+def tree_hash(nodes):
+    """RFC 6962, over leaf hashes or complete subtrees."""
+    if not nodes:
+        return hashlib.sha256(b"").digest()
+    if len(nodes) == 1:
+        return nodes[0]
+    left = 1
+    while left * 2 < len(nodes):
+        left *= 2
+    return hashlib.sha256(b"\1" + tree_hash(nodes[:left]) + tree_hash(nodes[left:])).digest()
+
+
+def leaf_hash(leaf):
+    return hashlib.sha256(b"\0" + leaf).digest()
+
+
+def named(data):
+    need(data == FORMAT.ljust(16, b"\0"), "another format: %r" % data.rstrip(b"\0"))
+
+
+class Disk:
+    def __init__(self, path):
+        self.path, self.frames = path, {}
+        self.medium, self.generation, self.root_hash = self.current()
+        self.root = self.read_root(self.generation)
+
+    def file(self, name):
+        return os.path.join(self.path, name)
+
+    def whole(self, name, most):
+        with open(self.file(name), "rb") as handle:
+            need(os.fstat(handle.fileno()).st_size <= most, name + ": too long")
+            return handle.read()
+
+    # Section 3
+    def slot(self, number):
+        data = self.whole("superblock.%d" % number, 4096)
+        need(len(data) == 4096, "a slot is cut short")
+        if data == bytes(4096):
+            return None
+        need(blake3(data[:4064]) == data[4064:], "superblock.%d: its check" % number)
+        slot = Bytes(data)
+        need(slot.take(8) == b"HOLDALL\n", "no slot")
+        named(slot.take(16))
+        medium, generation, root = slot.take(16), slot.u32(), slot.take(32)
+        need(not any(data[76:4064]), "bytes after a slot's last field")
+        need(blake3(self.whole("generations/%06d/ROOT" % generation, 4096)) == root, "ROOT is not the slot's")
+        return medium, generation, root
+
+    def current(self):
+        slots = [slot for slot in map(self.slot, (0, 1)) if slot]
+        need(slots, "both slots are blank")
+        return max(slots, key=lambda slot: slot[1])
+
+    # Section 4
+    def read_root(self, generation):
+        data = self.whole("generations/%06d/ROOT" % generation, 4096)
+        need(data.endswith(b"\n") and b"\r" not in data, "ROOT has no last line end")
+        lines = [line.split(" ") for line in data.decode().split("\n")[:-1]]
+        keys = ("holdall medium origin series epoch serial generation state previous time catalogue packs "
+                "custody chunking limits").split()
+        need([line[0] for line in lines] == keys, "ROOT's lines")
+        root = {line[0]: line[1:] for line in lines}
+        need(root["holdall"] == [FORMAT.decode()], "ROOT is of another format")
+        need(root["medium"] == [self.medium.hex()], "ROOT is of another medium")
+        need(root["generation"] == [str(generation)], "ROOT is of another generation")
+        need(root["limits"] == ["1048576", "65536", "1073741824", "2048"], "other limits")
+        return root
+
+    # Section 6
+    def check_packs(self):
+        count, tree = self.root["packs"]
+        data = self.whole("generations/%06d/packs" % self.generation, 40 << 20)
+        need(len(data) == 40 * int(count), "the pack set's length")
+        records = [data[i:i + 40] for i in range(0, len(data), 40)]
+        need(tree_hash([leaf_hash(r) for r in records]).hex() == tree, "the pack set's root")
+        before = 0
+        for record in records:
+            record = Bytes(record)
+            number, length, leaf = record.u32(), record.u32(), record.take(32)
+            need(number > before, "packs out of order")
+            before = number
+            yield number, self.check_pack(number, length, leaf)
+
+    def check_pack(self, number, length, leaf):
+        data = self.whole("packs/%06d.pack" % number, 1 << 30)
+        need(len(data) == length, "a pack's length")
+        head = Bytes(data[:64])
+        need(head.take(8) == b"HLDPACK\n", "no pack")
+        named(head.take(16))
+        need((head.take(16), head.u32(), head.u32()) == (self.medium, number, 0), "another pack")
+        need(head.take(16) == blake3(data[:48])[:16], "a pack header's check")
+        foot = Bytes(data[-128:])
+        need(foot.take(8) == b"HLDPFOOT", "no footer")
+        named(foot.take(16))
+        need((foot.take(16), foot.u32()) == (self.medium, number), "another footer")
+        frames, chunks, tables, pages = foot.u32(), foot.u32(), foot.u32(), foot.take(32)
+        need(foot.take(8) == bytes(8) and foot.take(32) == leaf == blake3(data[-128:-32]), "a pack's leaf")
+        cuts, at = [], tables
+        for records, size, full in ((frames, 84, 780), (chunks, 44, 1489)):
+            for first in range(0, records, full):
+                n = min(full, records - first) * size
+                cuts.append(data[at:at + n])
+                at += n
+        hashes = b"".join(map(blake3, cuts))
+        need(data[at:-128] == hashes and blake3(hashes) == pages, "a pack's page list")
+        table = Bytes(data[tables:tables + 84 * frames])
+        listed = Bytes(data[tables + 84 * frames:at])
+        end = 64
+        for number in range(frames):
+            need(table.u32() == end, "a gap between frames")
+            length = table.u32()
+            header, stored = self.header(data[end:end + length])
+            fields = (header["plain"], len(stored), header["codec"], header["kind"], len(header["chunks"]),
+                      header["hash"], header["base"])
+            found = (table.u32(), table.u32(), table.u8(), table.u8(), table.u16(), table.take(32), table.take(32))
+            need(found == fields, "a frame record and its header differ")
+            start = 0
+            for ident, size in header["chunks"]:
+                need((listed.take(32), listed.u32(), listed.u32(), listed.u32()) == (ident, number, start, size),
+                     "a chunk record")
+                start += size
+            end += length
+        listed.end()
+        need(end == tables, "frames do not end where the tables begin")
+        return frames
+
+    # Section 5
+    def header(self, data):
+        head = Bytes(data)
+        need(head.take(4) == b"HFRM", "no frame")
+        codec, kind, count = head.u8(), head.u8(), head.u16()
+        need(0 < count <= 4096, "chunks of a frame")
+        plain, stored, stored_hash, base = head.u32(), head.u32(), head.take(32), head.take(32)
+        chunks = [(head.take(32), head.u32()) for _ in range(count)]
+        need(head.take(16) == blake3(data[:80 + 36 * count])[:16], "a frame header's check")
+        need(codec in (0, 1), "codec %d is not read here" % codec)
+        need(kind in (0, 1, 2) and base == ZERO, "a frame's kind or base")
+        need(all(0 < n <= CHUNK_MAX for _, n in chunks), "a chunk's length")
+        need(plain == sum(n for _, n in chunks) <= FRAME_MAX and 0 < stored <= FRAME_MAX, "a frame's lengths")
+        need(codec == 1 or plain == stored, "a raw frame's lengths")
+        rest = data[head.at:]
+        need(len(rest) == stored and blake3(rest) == stored_hash, "stored bytes")
+        return {"codec": codec, "kind": kind, "plain": plain, "hash": stored_hash, "base": base, "chunks": chunks}, rest
+
+    # Section 8
+    def chunk(self, place, kind):
+        pack, offset, length, start = place
+        if (pack, offset, length) not in self.frames:
+            need(length <= FRAME_MAX + 96 + 36 * 4096, "a place's length")
+            with open(self.file("packs/%06d.pack" % pack), "rb") as handle:
+                handle.seek(offset)
+                header, stored = self.header(handle.read(length))
+            plain = unzstd(stored, header["plain"]) if header["codec"] else stored
+            need(len(plain) == header["plain"], "plaintext's length")
+            at, chunks = 0, {}
+            for ident, size in header["chunks"]:
+                chunks[at] = plain[at:at + size]
+                need(blake3(chunks[at]) == ident, "a chunk")
+                at += size
+            if len(self.frames) > 64:
+                self.frames.clear()
+            self.frames[pack, offset, length] = header["kind"], chunks
+        found, chunks = self.frames[pack, offset, length]
+        need(found == kind and start in chunks, "a place leads nowhere")
+        return chunks[start]
+
+    # Section 7
+    def read_list(self, depth, digest, place, size):
+        if depth == 0:
+            chunk = self.chunk(place, 0)
+            need(blake3(chunk) == digest and len(chunk) == size, "a blob of one chunk")
+            yield chunk
+            return
+        page = self.chunk(place, 1)
+        head = Bytes(page)
+        need(head.take(4) == b"HLST" and (head.u8(), head.u8()) == (depth - 1, 0), "a list page's head")
+        count = head.u16()
+        need(0 < count <= 1024 and len(page) == 8 + 56 * count, "a list page's entries")
+        need(blake3(page[:8 + 40 * count]) == digest, "a list page's hash")
+        entries = [(head.u64(), head.take(32)) for _ in range(count)]
+        need(entries[-1][0] == size, "what a list page covers")
+        start = 0
+        for end, entry in entries:
+            at = tuple(head.u32() for _ in range(4))
+            need(end > start, "ends do not ascend")
+            if depth == 1 and entry == ZERO:
+                need(at == (0, 0, 0, 0), "a place of zeros")
+                for first in range(start, end, 1 << 20):
+                    yield bytes(min(end - first, 1 << 20))
+            else:
+                yield from self.read_list(depth - 1, entry, at, end - start)
+            start = end
+
+    def content(self, data):
+        tag = data.u8()
+        if tag == 0:
+            return ["nothing"]
+        if tag == 1:
+            return ["inline", data.bytes16(INLINE_MAX)]
+        if tag == 2:
+            return ["list", data.u8(), data.take(32)]
+        if tag == 5:
+            return ["tree", data.u8(), data.take(32), data.u64(), data.u64(), data.u64()]
+        raise Wrong("content of tag %d is not read here" % tag)
+
+    def place_of(self, content, data):
+        if content[0] in ("list", "tree"):
+            content.append(tuple(data.u32() for _ in range(4)))
+
+    def read(self, content, size):
+        if content[0] == "inline":
+            need(len(content[1]) == size <= INLINE_MAX, "inline bytes")
+            return iter([content[1]])
+        need(content[0] == "list" and INLINE_MAX < size < 1 << 60, "a blob of " + content[0])
+        return self.read_list(content[1], content[2], content[3], size)
+
+    def check(self, content, size, sha256, blob_id):
+        data = b"".join(self.read(content, size))
+        need(len(data) == size, "a blob's length")
+        need(hashlib.sha256(data).digest() == sha256, "a blob's SHA-256")
+        need(blake3(data) == blob_id, "a blob's BlobId")
+
+    # Section 9
+    def leaves(self):
+        count, length, tree = int(self.root["catalogue"][0]), int(self.root["catalogue"][1]), self.root["catalogue"][2]
+        data = self.whole("generations/%06d/catalogue" % self.generation, length)
+        need(len(data) == length and length >= 64, "the catalogue's length")
+        foot = Bytes(data[-64:])
+        need(foot.take(8) == b"HLDCATAL" and blake3(data[-64:-32]) == data[-32:], "the catalogue's footer")
+        level, top, size = foot.u8(), foot.u64(), foot.u32()
+        need(foot.take(11) == bytes(11), "the footer's padding")
+        if count == 0:
+            need((level, top, size) == (0, 0, 0) and tree_hash([]).hex() == tree, "an empty catalogue")
+            return
+        found, last = 0, b""
+        for leaf in self.page(data, top, size, level, bytes.fromhex(tree)):
+            need(leaf["key"] > last, "leaves out of order")
+            last, found = leaf["key"], found + 1
+            yield leaf
+        need(found == count, "the number of leaves")
+
+    def page(self, data, at, size, level, digest):
+        need(32 < size <= 1 << 20 and at + size <= len(data) - 64, "a catalogue page's place")
+        page = data[at:at + size]
+        need(blake3(page[:-32]) == page[-32:], "a catalogue page's check")
+        body = Bytes(page[:-32])
+        need(body.take(4) == b"HCPG" and body.u8() == level, "a catalogue page's head")
+        count = body.u16()
+        need(0 < count <= 256, "a catalogue page's entries")
+        if level:
+            children = [(body.take(32), body.u64(), body.u32(), body.bytes16(1026)) for _ in range(count)]
+            body.end()
+            need(tree_hash([c[0] for c in children]) == digest, "a subtree")
+            for child, offset, length, first in children:
+                keys = self.page(data, offset, length, level - 1, child)
+                for n, leaf in enumerate(keys):
+                    need(n or leaf["key"] == first, "a first key")
+                    yield leaf
+            return
+        leaves, hashes = [], []
+        for _ in range(count):
+            leaf, start = {}, body.at
+            leaf["kind"] = body.u8()
+            need(1 <= leaf["kind"] <= 5, "a leaf's kind")
+            leaf["name"], leaf["type"] = body.bytes16(1024).decode(), body.bytes16(255).decode()
+            leaf["sha256"], leaf["blob_id"], leaf["size"] = body.take(32), body.take(32), body.u64()
+            leaf["content"] = self.content(body)
+            leaf["canonical"] = page[start:body.at]
+            hashes.append(leaf_hash(leaf["canonical"]))
+            self.place_of(leaf["content"], body)
+            leaf["key"] = self.sort_key(leaf["kind"], leaf["name"])
+            leaves.append(leaf)
+        body.end()
+        need(tree_hash(hashes) == digest, "a page of leaves")
+        yield from leaves
+
+    @staticmethod
+    def sort_key(kind, name):
+        if kind == 1:
+            cut = name.index("@") if "@" in name else name.rindex(":")
+            name = name[:cut] + "\0" + name[cut:]
+        return bytes([kind]) + name.encode()
+
+    # Section 10
+    def directory(self, tree, path, depth=0):
+        need(depth <= 256, "directories nest too deep")
+        _, levels, digest, entries, inodes, subdirectories, place = tree
+        found, sum_of, folders, last = 0, 1, 0, b""
+        if entries:
+            for name, node, fields in self.tree_page(levels, digest, place):
+                need(name > last, "names out of order")
+                last, found, sum_of = name, found + 1, sum_of + (fields[4] if node == 2 else 1)
+                below = path + "/" + os.fsdecode(name)
+                if node == 2:
+                    folders += 1
+                    yield below + "/", None
+                    yield from self.directory(fields, below, depth + 1)
+                else:
+                    if node == 1:
+                        self.check(fields[3], fields[0], fields[2], fields[1])
+                    yield below, fields
+        need((found, sum_of, folders) == (entries, inodes, subdirectories), "a directory's counts")
+
+    def tree_page(self, level, digest, place):
+        data = self.chunk(place, 1)
+        page = Bytes(data)
+        need(page.take(4) == b"HTRE" and page.u8() == level, "a directory page's head")
+        count = page.u16()
+        need(count > 0, "an empty page")
+        if level:
+            children = [(page.bytes16(255), page.u64(), page.u64(), page.take(32)) for _ in range(count)]
+            need(blake3(data[:page.at]) == digest, "a directory page's hash")
+            places = [tuple(page.u32() for _ in range(4)) for _ in children]
+            page.end()
+            for (first, entries, inodes, child), at in zip(children, places):
+                found, sum_of = 0, 0
+                for entry in self.tree_page(level - 1, child, at):
+                    need(found or entry[0] == first, "a child's first name")
+                    found, sum_of = found + 1, sum_of + (entry[2][4] if entry[1] == 2 else 1)
+                    yield entry
+                need((found, sum_of) == (entries, inodes), "a child's counts")
+            return
+        out = []
+        for _ in range(count):
+            name = page.bytes16(255)
+            need(name not in (b"", b".", b"..") and b"/" not in name and b"\0" not in name, "a name")
+            mode, _uid, _gid, _sec, nsec = page.u16(), page.u32(), page.u32(), page.number("q"), page.u32()
+            need(mode <= 0o7777 and nsec < 10**9, "a mode or time")
+            for _ in range(page.u16()):
+                page.bytes16(255)
+                page.bytes16(8192)
+            node = page.u8()
+            if node == 1:
+                size, blob_id, sha256, _link = page.u64(), page.take(32), page.take(32), page.u64()
+                fields = (size, blob_id, sha256, self.content(page))
+            elif node == 2:
+                fields = ["tree", page.u8(), page.take(32), page.u64(), page.u64(), page.u64()]
+            elif node == 3:
+                fields = ("-> " + os.fsdecode(page.bytes16(4095)),)
+            else:
+                need(node == 4, "a node's kind")
+                fields = (page.u8(), page.u32(), page.u32())
+            out.append((name, node, fields))
+        need(blake3(data[:page.at]) == digest, "a directory page's hash")
+        for _, node, fields in out:
+            if node in (1, 2):
+                self.place_of(fields[3] if node == 1 else fields, page)
+        page.end()
+        yield from out
+
+
+def main(path):
+    disk = Disk(path)
+    print("medium", disk.medium.hex(), "generation", disk.generation, "root", disk.root_hash.hex())
+    for number, frames in disk.check_packs():
+        print("pack", number, "frames", frames)
+    for leaf in disk.leaves():
+        digest = "sha256:" + leaf["sha256"].hex()
+        if leaf["kind"] == 1:
+            print("image", leaf["name"], digest)
+        elif leaf["kind"] == 2:
+            need(leaf["name"] == digest, "a blob's name")
+        if leaf["kind"] in (1, 2, 3):
+            disk.check(leaf["content"], leaf["size"], leaf["sha256"], leaf["blob_id"])
+        if leaf["kind"] == 2:
+            print("blob", digest, leaf["size"])
+        if leaf["kind"] == 4:
+            need(leaf["content"] == ["nothing"], "an absent blob with content")
+            print("absent", leaf["name"])
+        if leaf["kind"] == 5:
+            tree = leaf["canonical"][-57:]
+            need((hashlib.sha256(tree).digest(), blake3(tree), 57) == (leaf["sha256"], leaf["blob_id"], leaf["size"]),
+                 "the tree's own hashes")
+            for name, fields in disk.directory(leaf["content"], ""):
+                if fields is None or isinstance(fields[0], str):
+                    print("entry", name, *(fields or ()))
+                elif len(fields) == 4:
+                    print("file", name, fields[0], "sha256:" + fields[2].hex())
+    print("whole")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except (Wrong, OSError, ValueError, IndexError) as err:
+        print("reader.py: %s" % err, file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,176 @@
+//! A small disk with one of everything, and what must come out of it again.
+#![allow(dead_code, reason = "each test uses a part")]
+
+use holdall::generation::{self, Labels};
+use holdall::ids::Sha256;
+use holdall::ingest::{Committed, Ingest, IngestOptions};
+use holdall::medium::Medium;
+use holdall::monitor::Silent;
+use holdall::name::{EntryName, ImageName};
+use holdall::reader::{Directory, Disk, Node, OpenOptions};
+use holdall::{Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const ZEROS: usize = 700_000;
+
+pub fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut out = vec![0; len];
+    let mut hash = blake3::Hasher::new();
+    hash.update(&seed.to_le_bytes());
+    hash.finalize_xof().fill(&mut out);
+    out
+}
+
+/// Bytes that zstd makes smaller.
+pub fn words(len: usize, seed: u64) -> Vec<u8> {
+    noise(len, seed).iter().map(|b| b'a' + b % 8).collect()
+}
+
+/// Inline, one chunk, several chunks, several frames, zeros only, zeros inside.
+pub fn blobs(seed: u64) -> Vec<Vec<u8>> {
+    let mut holes = words(300_000, seed + 4);
+    holes.extend(vec![0; ZEROS]);
+    holes.extend(noise(200_000, seed + 5));
+    vec![
+        Vec::new(),
+        noise(100, seed),
+        words(2_048, seed + 1),
+        words(2_049, seed + 2),
+        words(300_000, seed + 3),
+        noise(3_000_000, seed + 6),
+        vec![0; ZEROS],
+        holes,
+    ]
+}
+
+pub fn labels() -> Labels {
+    Labels {
+        origin: "a place".to_owned(),
+        series: "tests".to_owned(),
+    }
+}
+
+pub fn init(medium: &dyn Medium) {
+    generation::init(medium, &labels(), 1_000).unwrap();
+}
+
+pub fn begin(medium: &Arc<dyn Medium>, state: &Path) -> Result<Ingest> {
+    let options = IngestOptions {
+        state: state.to_owned(),
+        interrupted: Arc::default(),
+    };
+    Ingest::open(Arc::clone(medium), &options, Arc::new(Silent))
+}
+
+/// Adds the blobs and commits them.
+pub fn add(medium: &Arc<dyn Medium>, state: &Path, blobs: &[Vec<u8>]) -> Result<Committed> {
+    let ingest = begin(medium, state)?;
+    put(&ingest, blobs)?;
+    ingest.commit()
+}
+
+pub fn put(ingest: &Ingest, blobs: &[Vec<u8>]) -> Result<()> {
+    for bytes in blobs {
+        let digest = Sha256::of(bytes);
+        let stored = match ingest.known_blob(&digest)? {
+            Some(known) => known,
+            None => ingest.store_small(bytes, Some(&digest), "a test")?,
+        };
+        ingest.put_blob(&stored, None)?;
+    }
+    Ok(())
+}
+
+/// Adds one of everything: blobs, an image, folders with files and links.
+pub fn add_all(medium: &Arc<dyn Medium>, state: &Path, folder: &Path) -> Committed {
+    let ingest = begin(medium, state).unwrap();
+    put(&ingest, &blobs(0)).unwrap();
+    let manifest = ingest.store_small(&manifest(), None, "a test").unwrap();
+    ingest.put_blob(&manifest, Some(MANIFEST)).unwrap();
+    ingest
+        .put_image(&name("docker.io/library/thing:1.0"), &manifest, MANIFEST)
+        .unwrap();
+    ingest
+        .put_image(&name("localhost:5000/a/b:latest"), &manifest, MANIFEST)
+        .unwrap();
+    make_files(folder);
+    ingest
+        .add_path(folder, &[], EntryName::new(b"stuff").unwrap())
+        .unwrap();
+    ingest.commit().unwrap()
+}
+
+pub fn manifest() -> Vec<u8> {
+    br#"{"schemaVersion":2,"config":{},"layers":[]}"#.to_vec()
+}
+
+pub fn name(text: &str) -> ImageName {
+    ImageName::parse(text).unwrap()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "files of the test's own, not of a medium"
+)]
+fn make_files(folder: &Path) {
+    std::fs::create_dir_all(folder.join("deep/empty")).unwrap();
+    std::fs::write(folder.join("small.txt"), b"a few words\n").unwrap();
+    std::fs::write(folder.join("deep/large"), words(400_000, 77)).unwrap();
+    std::fs::write(folder.join("deep/none"), b"").unwrap();
+    std::os::unix::fs::symlink("../small.txt", folder.join("deep/link")).unwrap();
+    for n in 0..700 {
+        std::fs::write(folder.join(format!("many-{n:04}")), n.to_string()).unwrap();
+    }
+}
+
+pub fn open(medium: &Arc<dyn Medium>) -> Result<Disk> {
+    Disk::open(Arc::clone(medium), &OpenOptions::default())
+}
+
+/// What a read gives: the exact bytes, or an error. Wrong bytes fail the test.
+pub fn read(disk: &Disk, bytes: &[u8]) -> Result<()> {
+    let digest = Sha256::of(bytes);
+    let blob = disk
+        .blob(&digest)?
+        .ok_or_else(|| Error::missing(digest.to_digest()))?;
+    let mut out = vec![0; bytes.len() + 1];
+    let n = disk.open_blob(&blob).read_at(0, &mut out)?;
+    assert!(out[..n] == *bytes, "wrong bytes were served of {digest}");
+    Ok(())
+}
+
+/// Every file below the tree of files, as path and SHA-256 of the bytes that were read; errors counted.
+pub fn read_files(disk: &Disk) -> Result<(Vec<(String, Sha256)>, Vec<Error>)> {
+    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    let mut waiting: Vec<(String, Directory)> =
+        disk.files()?.map(|d| (String::new(), d)).into_iter().collect();
+    while let Some((path, directory)) = waiting.pop() {
+        for entry in directory.entries(0) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(e) => {
+                    errors.push(e);
+                    break;
+                }
+            };
+            let below = format!("{path}/{}", entry.name);
+            match &entry.node {
+                Node::Directory { .. } => waiting.push((below, directory.open_directory(&entry)?)),
+                Node::File { size, sha256, .. } => {
+                    let mut out = vec![0; usize::try_from(*size).unwrap()];
+                    match directory.open_file(&entry)?.read_at(0, &mut out) {
+                        Ok(n) => {
+                            assert_eq!((Sha256::of(&out[..n]), n), (*sha256, out.len()), "{below}");
+                            found.push((below, *sha256));
+                        }
+                        Err(e) => errors.push(e),
+                    }
+                }
+                Node::Symlink { .. } | Node::Special { .. } => {}
+            }
+        }
+    }
+    Ok((found, errors))
+}

@@ -1,0 +1,1404 @@
+//! Golden vectors: each object of FORMAT.md as known values and known bytes, and what must be refused.
+//!
+//! `tests/vectors/NAME.hex` is an object's bytes; `NAME.refused.hex` breaks the rule that it is named
+//! after. While the format is a draft, `HOLDALL_BLESS=1` writes them anew; once it is frozen, never.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use holdall::format::catalogue::{self, Child, InteriorPage, Kind, Leaf, LeafPage};
+use holdall::format::codec::{Decoder, Encoder};
+use holdall::format::content::{Content, ListRef, ObjectRef, Place, TreeRef};
+use holdall::format::frame::{Codec, FrameChunk, FrameHeader, FrameKind};
+use holdall::format::list::{ListEntry, ListPage};
+use holdall::format::pack::{self, ChunkRecord, FrameRecord, SetRecord};
+use holdall::format::root::{Root, State};
+use holdall::format::superblock::{self, SLOT_LEN, Slot, SlotState};
+use holdall::format::tree::{Metadata, Node, SpecialKind, TreeChild, TreeEntry, TreePage};
+use holdall::ids::{BlobId, ChunkId, FrameHash, MediumId, PageHash, Sha256};
+use holdall::merkle;
+use holdall::name::EntryName;
+use holdall::pack::decode_frame;
+use holdall::units::{Generation, PackNumber, PackOffset};
+use holdall::{Error, Result};
+use proptest::prelude::*;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+const HERE: &str = "a vector";
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/vectors")
+        .join(format!("{name}.hex"))
+}
+
+/// The vector's bytes, which must be `made`; written anew where that is asked for.
+fn golden(name: &str, made: &[u8]) -> Vec<u8> {
+    let path = path(name);
+    if std::env::var_os("HOLDALL_BLESS").is_some() {
+        let mut text = String::new();
+        for (n, byte) in made.iter().enumerate() {
+            let end = if n % 32 == 31 || n + 1 == made.len() {
+                "\n"
+            } else {
+                ""
+            };
+            write!(text, "{byte:02x}{end}").unwrap();
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a fixture of this repository, not a medium's file"
+        )]
+        std::fs::write(&path, text).unwrap();
+    }
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let bytes = hex::decode(text.split_whitespace().collect::<String>()).unwrap();
+    assert!(bytes == made, "{name}: what is encoded is not the vector");
+    bytes
+}
+
+/// How a defect is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Mismatch,
+    Malformed,
+    Unsupported,
+}
+
+/// The defect's vector must be refused like that.
+fn refused<T: std::fmt::Debug>(
+    name: &str,
+    bytes: &[u8],
+    how: Refusal,
+    read: impl FnOnce(&[u8]) -> Result<T>,
+) {
+    let bytes = golden(&format!("{name}.refused"), bytes);
+    let found = match read(&bytes) {
+        Err(Error::Mismatch { .. }) => Refusal::Mismatch,
+        Err(Error::Malformed { .. }) => Refusal::Malformed,
+        Err(Error::Unsupported { .. }) => Refusal::Unsupported,
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(found, how, "{name}");
+}
+
+fn with(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    change(&mut bytes);
+    bytes
+}
+
+/// Changes an object that ends in a check of that length, and makes the check right again.
+fn checked(bytes: &[u8], check: usize, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut body = with(&bytes[..bytes.len() - check], change);
+    let hash = blake3::hash(&body);
+    body.extend_from_slice(&hash.as_bytes()[..check]);
+    body
+}
+
+fn medium() -> MediumId {
+    MediumId::from_bytes(*b"\0\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff")
+}
+
+const fn place(n: u32) -> Place {
+    Place {
+        pack: PackNumber::new(1),
+        frame: PackOffset::new(64 + n),
+        frame_bytes: 1_000 + n,
+        start: 16 * n,
+    }
+}
+
+fn page_hash(text: &str) -> PageHash {
+    PageHash::of(text.as_bytes())
+}
+
+#[test]
+fn slots() {
+    let slot = Slot {
+        medium: medium(),
+        generation: Generation::new(7),
+        root: page_hash("ROOT"),
+    };
+    let bytes = golden("slot", &slot.encode());
+    assert_eq!(
+        superblock::decode(&bytes, HERE).unwrap(),
+        SlotState::Written(slot)
+    );
+    assert_eq!(
+        superblock::decode(&[0; SLOT_LEN], HERE).unwrap(),
+        SlotState::Blank
+    );
+    let read = |bytes: &[u8]| superblock::decode(bytes, HERE);
+    refused(
+        "slot-check-wrong",
+        &with(&bytes, |b| b[40] ^= 1),
+        Refusal::Mismatch,
+        read,
+    );
+    refused("slot-cut-short", &bytes[..4_000], Refusal::Malformed, read);
+    refused(
+        "slot-magic-wrong",
+        &checked(&bytes, 32, |b| b[0] = b'h'),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "slot-of-newer-format",
+        &checked(&bytes, 32, |b| b[14] = b'9'),
+        Refusal::Unsupported,
+        read,
+    );
+    refused(
+        "slot-padding-not-zero",
+        &checked(&bytes, 32, |b| b[2_000] = 1),
+        Refusal::Malformed,
+        read,
+    );
+}
+
+fn root() -> Root {
+    Root {
+        medium: medium(),
+        origin: "The place it comes from".to_owned(),
+        series: "küche".to_owned(),
+        epoch: 1,
+        serial: 42,
+        generation: Generation::new(7),
+        state: State::Open,
+        previous: Some(page_hash("before")),
+        time: 1_760_000_000,
+        catalogue_leaves: 300,
+        catalogue_bytes: 123_456,
+        catalogue_root: Sha256::of(b"catalogue"),
+        packs: 2,
+        packs_root: Sha256::of(b"packs"),
+        custody: None,
+        chunking: [16_384, 65_536, 262_144],
+        limits: [1_048_576, 65_536, 1_073_741_824, 2_048],
+    }
+}
+
+#[test]
+fn roots() {
+    let bytes = golden("root", root().encode().as_bytes());
+    assert_eq!(Root::decode(&bytes, HERE).unwrap(), root());
+    assert_eq!(root().hash(), PageHash::of(&bytes));
+    let sealed = Root {
+        state: State::Sealed,
+        previous: None,
+        custody: Some(page_hash("custody")),
+        time: -1,
+        ..root()
+    };
+    let text = golden("root-sealed", sealed.encode().as_bytes());
+    assert_eq!(Root::decode(&text, HERE).unwrap(), sealed);
+    let text = String::from_utf8(bytes).unwrap();
+    let read = |bytes: &[u8]| Root::decode(bytes, HERE);
+    let changed = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1).into_bytes()
+    };
+    refused(
+        "root-of-newer-format",
+        &changed("draft-1", "draft-9"),
+        Refusal::Unsupported,
+        read,
+    );
+    refused(
+        "root-not-canonical",
+        &changed("serial 42", "serial 042"),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-with-plus-sign",
+        &changed("epoch 1", "epoch +1"),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-line-missing",
+        &changed("epoch 1\n", ""),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-line-too-many",
+        &[text.as_bytes(), b"more 1\n"].concat(),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-last-line-not-ended",
+        &text.as_bytes()[..text.len() - 1],
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-crlf",
+        text.replace('\n', "\r\n").as_bytes(),
+        Refusal::Unsupported,
+        read,
+    );
+    refused(
+        "root-hex-in-capitals",
+        &changed("ddeeff", "DDEEFF"),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-state-unknown",
+        &changed("state open", "state ajar"),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-number-too-large",
+        &changed("generation 7", "generation 4294967296"),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-origin-with-outer-space",
+        &changed("origin The", "origin  The"),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-chunking-unknown",
+        &changed("fastcdc-2020", "rabin"),
+        Refusal::Unsupported,
+        read,
+    );
+    refused(
+        "root-limits-of-another-format",
+        &changed("limits 1048576", "limits 2097152"),
+        Refusal::Unsupported,
+        read,
+    );
+    refused(
+        "root-not-utf8",
+        &with(text.as_bytes(), |b| b[70] = 0xff),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-too-long",
+        &with(text.as_bytes(), |b| b.resize(4_097, b'x')),
+        Refusal::Malformed,
+        read,
+    );
+}
+
+const TEXT: &[u8] = b"plain bytes of the first chunk|and of the second one";
+const FIRST: usize = 31;
+
+fn frame(codec: Codec, stored: &[u8]) -> FrameHeader {
+    let chunk = |bytes: &[u8]| FrameChunk {
+        id: ChunkId::of(bytes),
+        len: u32::try_from(bytes.len()).unwrap(),
+    };
+    FrameHeader {
+        codec,
+        kind: FrameKind::Plaintext,
+        plain_bytes: u32::try_from(TEXT.len()).unwrap(),
+        stored_bytes: u32::try_from(stored.len()).unwrap(),
+        stored_hash: FrameHash::of(stored),
+        base: (codec == Codec::ZstdDelta).then(|| FrameHash::of(b"base")),
+        chunks: vec![chunk(&TEXT[..FIRST]), chunk(&TEXT[FIRST..])],
+    }
+}
+
+/// `TEXT` as one zstd frame with a single raw block: the same whatever the compressor's version.
+fn zstd_of(text: &[u8], says: u8) -> Vec<u8> {
+    let block = (u32::try_from(text.len()).unwrap() << 3) | 1;
+    [
+        &[0x28, 0xb5, 0x2f, 0xfd, 0x20, says][..],
+        &block.to_le_bytes()[..3],
+        text,
+    ]
+    .concat()
+}
+
+fn whole(header: &FrameHeader, stored: &[u8]) -> Vec<u8> {
+    [&header.encode(), stored].concat()
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<u8>> {
+    let frame = decode_frame(bytes, || HERE.to_owned())?;
+    Ok(frame.chunks().flat_map(|(_, _, chunk)| chunk.to_vec()).collect())
+}
+
+#[test]
+fn frames() {
+    let packed = zstd_of(TEXT, u8::try_from(TEXT.len()).unwrap());
+    for (name, codec, stored) in [
+        ("frame-raw", Codec::Raw, TEXT),
+        ("frame-zstd", Codec::Zstd, &packed),
+    ] {
+        let header = frame(codec, stored);
+        let bytes = golden(name, &whole(&header, stored));
+        assert_eq!(FrameHeader::decode(&bytes, HERE).unwrap(), header);
+        assert_eq!(decode(&bytes).unwrap(), TEXT);
+    }
+    let delta = frame(Codec::ZstdDelta, &packed);
+    let bytes = golden("frame-delta.refused", &whole(&delta, &packed));
+    assert_eq!(FrameHeader::decode(&bytes, HERE).unwrap(), delta);
+    refused("frame-delta", &bytes, Refusal::Unsupported, decode);
+}
+
+#[test]
+fn frames_with_defects() {
+    let header = frame(Codec::Raw, TEXT);
+    let head = header.encode();
+    let bytes = whole(&header, TEXT);
+    let field = |at: usize, new: &[u8]| {
+        let head = checked(&head, 16, |b| b[at..at + new.len()].copy_from_slice(new));
+        [&head, TEXT].concat()
+    };
+    refused(
+        "frame-header-check-wrong",
+        &with(&bytes, |b| b[100] ^= 1),
+        Refusal::Mismatch,
+        decode,
+    );
+    refused(
+        "frame-header-cut-short",
+        &bytes[..120],
+        Refusal::Malformed,
+        decode,
+    );
+    refused(
+        "frame-stored-bytes-changed",
+        &with(&bytes, |b| *b.last_mut().unwrap() ^= 1),
+        Refusal::Mismatch,
+        decode,
+    );
+    refused(
+        "frame-stored-bytes-cut-short",
+        &bytes[..bytes.len() - 1],
+        Refusal::Mismatch,
+        decode,
+    );
+    refused(
+        "frame-magic-wrong",
+        &field(0, b"HFRX"),
+        Refusal::Malformed,
+        decode,
+    );
+    refused("frame-codec-unknown", &field(4, &[3]), Refusal::Malformed, decode);
+    refused("frame-kind-unknown", &field(5, &[3]), Refusal::Malformed, decode);
+    refused(
+        "frame-without-chunks",
+        &field(6, &[0, 0]),
+        Refusal::Malformed,
+        decode,
+    );
+    refused(
+        "frame-too-many-chunks",
+        &field(6, &4_097_u16.to_le_bytes()),
+        Refusal::Malformed,
+        decode,
+    );
+    refused(
+        "frame-plain-sum-wrong",
+        &field(8, &53_u32.to_le_bytes()),
+        Refusal::Malformed,
+        decode,
+    );
+    refused(
+        "frame-raw-length-differs",
+        &field(12, &51_u32.to_le_bytes()),
+        Refusal::Malformed,
+        decode,
+    );
+    refused(
+        "frame-stored-too-long",
+        &field(12, &1_048_577_u32.to_le_bytes()),
+        Refusal::Malformed,
+        decode,
+    );
+    refused(
+        "frame-base-without-delta",
+        &field(48, &[1]),
+        Refusal::Malformed,
+        decode,
+    );
+    refused(
+        "frame-delta-without-base",
+        &field(4, &[2]),
+        Refusal::Malformed,
+        decode,
+    );
+    refused(
+        "frame-chunk-of-nothing",
+        &field(80 + 32, &[0, 0, 0, 0]),
+        Refusal::Malformed,
+        decode,
+    );
+    refused(
+        "frame-chunk-too-long",
+        &field(80 + 32, &262_145_u32.to_le_bytes()),
+        Refusal::Malformed,
+        decode,
+    );
+    refused(
+        "frame-chunk-id-wrong",
+        &field(80, &[0xee]),
+        Refusal::Mismatch,
+        decode,
+    );
+    let says = u8::try_from(TEXT.len()).unwrap();
+    for (name, stored) in [
+        ("frame-zstd-gives-more", zstd_of(&[TEXT, b"!"].concat(), says + 1)),
+        ("frame-zstd-gives-less", zstd_of(&TEXT[1..], says - 1)),
+        (
+            "frame-zstd-is-noise",
+            b"these bytes are not of any zstd frame".to_vec(),
+        ),
+    ] {
+        refused(
+            name,
+            &whole(&frame(Codec::Zstd, &stored), &stored),
+            Refusal::Malformed,
+            decode,
+        );
+    }
+}
+
+fn footer() -> pack::Footer {
+    pack::Footer {
+        medium: medium(),
+        number: PackNumber::new(3),
+        frames: 781,
+        chunks: 1_490,
+        tables: PackOffset::new(1_000_000),
+        pages_hash: page_hash("pages"),
+    }
+}
+
+#[test]
+fn packs() {
+    let number = PackNumber::new(3);
+    let header = golden("pack-header", &pack::encode_header(&medium(), number));
+    pack::check_header(&header, &medium(), number, HERE).unwrap();
+    let read = |bytes: &[u8]| pack::check_header(bytes, &medium(), number, HERE);
+    refused(
+        "pack-header-check-wrong",
+        &with(&header, |b| b[63] ^= 1),
+        Refusal::Mismatch,
+        read,
+    );
+    refused(
+        "pack-header-of-newer-format",
+        &checked(&header, 16, |b| b[14] = b'9'),
+        Refusal::Unsupported,
+        read,
+    );
+    refused(
+        "pack-of-another-medium",
+        &checked(&header, 16, |b| b[24] = 1),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "pack-of-another-number",
+        &checked(&header, 16, |b| b[40] = 4),
+        Refusal::Mismatch,
+        read,
+    );
+
+    let bytes = golden("pack-footer", &footer().encode());
+    let len = footer().pack_bytes();
+    assert_eq!(len, 1_000_000 + 781 * 84 + 1_490 * 44 + 4 * 32 + 128);
+    assert_eq!(
+        pack::Footer::decode(&bytes, &medium(), number, len, HERE).unwrap(),
+        footer()
+    );
+    assert_eq!(footer().leaf(), PageHash::of(&bytes[..96]));
+    let read = |bytes: &[u8]| pack::Footer::decode(bytes, &medium(), number, len, HERE);
+    refused(
+        "pack-footer-check-wrong",
+        &with(&bytes, |b| b[127] ^= 1),
+        Refusal::Mismatch,
+        read,
+    );
+    refused(
+        "pack-footer-padding-not-zero",
+        &checked(&bytes, 32, |b| b[90] = 1),
+        Refusal::Mismatch,
+        read,
+    );
+    refused(
+        "pack-footer-of-newer-format",
+        &checked(&bytes, 32, |b| b[14] = b'9'),
+        Refusal::Unsupported,
+        read,
+    );
+    refused(
+        "pack-footer-of-another-pack",
+        &checked(&bytes, 32, |b| b[40] = 4),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "pack-footer-counts-too-much",
+        &checked(&bytes, 32, |b| b[46] = 1),
+        Refusal::Malformed,
+        read,
+    );
+}
+
+#[test]
+fn records() {
+    let frame = FrameRecord {
+        offset: PackOffset::new(64),
+        frame_bytes: 96 + 72 + 500,
+        plain_bytes: 2_000,
+        stored_bytes: 500,
+        codec: Codec::Zstd,
+        kind: FrameKind::Pages,
+        chunks: 2,
+        stored_hash: FrameHash::of(b"stored"),
+        base: None,
+    };
+    let mut out = Encoder::new();
+    frame.encode(&mut out);
+    let bytes = golden("frame-record", out.as_slice());
+    let read = |bytes: &[u8]| FrameRecord::decode(&mut Decoder::new(bytes, HERE));
+    assert_eq!(read(&bytes).unwrap(), frame);
+    refused(
+        "frame-record-lengths-contradict",
+        &with(&bytes, |b| b[4] ^= 1),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "frame-record-codec-unknown",
+        &with(&bytes, |b| b[16] = 9),
+        Refusal::Malformed,
+        read,
+    );
+
+    let chunk = ChunkRecord {
+        id: ChunkId::of(b"chunk"),
+        frame: 5,
+        start: 1_024,
+        len: 65_536,
+    };
+    let mut out = Encoder::new();
+    chunk.encode(&mut out);
+    let bytes = golden("chunk-record", out.as_slice());
+    assert_eq!(
+        ChunkRecord::decode(&mut Decoder::new(&bytes, HERE)).unwrap(),
+        chunk
+    );
+
+    let set = SetRecord {
+        number: PackNumber::new(3),
+        pack_bytes: 1_234_567,
+        leaf: footer().leaf(),
+    };
+    let bytes = golden("set-record", &set.encode());
+    assert_eq!(SetRecord::decode(&mut Decoder::new(&bytes, HERE)).unwrap(), set);
+    refused("set-record-cut-short", &bytes[..39], Refusal::Malformed, |b| {
+        SetRecord::decode(&mut Decoder::new(b, HERE))
+    });
+}
+
+fn list_leaf() -> ListPage {
+    let entry = |end, n: u32| ListEntry {
+        end,
+        hash: *ChunkId::of(&n.to_le_bytes()).as_bytes(),
+        place: place(n),
+    };
+    let zeros = ListEntry {
+        end: 10_000_000_000,
+        hash: [0; 32],
+        place: Place::default(),
+    };
+    ListPage {
+        level: 0,
+        entries: vec![entry(65_536, 1), zeros, entry(10_000_262_144, 2)],
+    }
+}
+
+/// Decodes a list's page under the hash that its own canonical part has.
+fn list(bytes: &[u8], level: u8) -> Result<ListPage> {
+    let count = usize::from(u16::from_le_bytes([bytes[6], bytes[7]]));
+    let canonical = bytes.get(..8 + 40 * count).unwrap_or(bytes);
+    ListPage::decode(bytes, &PageHash::of(canonical), level, HERE)
+}
+
+#[test]
+fn chunk_lists() {
+    let (hash, bytes) = list_leaf().encode();
+    let bytes = golden("list-leaf", &bytes);
+    assert_eq!(ListPage::decode(&bytes, &hash, 0, HERE).unwrap(), list_leaf());
+    let entry = |end, n: u32| ListEntry {
+        end,
+        hash: *page_hash(&n.to_string()).as_bytes(),
+        place: place(n),
+    };
+    let above = ListPage {
+        level: 1,
+        entries: vec![entry(64 << 20, 1), entry(65 << 20, 2)],
+    };
+    let (hash, interior) = above.encode();
+    assert_eq!(
+        ListPage::decode(&golden("list-interior", &interior), &hash, 1, HERE).unwrap(),
+        above
+    );
+
+    let read = |bytes: &[u8]| list(bytes, 0);
+    let other = |bytes: &[u8]| ListPage::decode(bytes, &page_hash("other"), 0, HERE);
+    refused("list-hash-wrong", &bytes, Refusal::Mismatch, other);
+    refused("list-level-wrong", &interior, Refusal::Malformed, read);
+    refused(
+        "list-magic-wrong",
+        &with(&bytes, |b| b[0] = b'h'),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "list-reserved-not-zero",
+        &with(&bytes, |b| b[5] = 1),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "list-empty",
+        &with(&bytes, |b| {
+            b[6] = 0;
+            b.truncate(8);
+        }),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "list-too-many-entries",
+        &with(&bytes, |b| {
+            b[6..8].copy_from_slice(&1_025_u16.to_le_bytes());
+            b.resize(8 + 1_025 * 56, 1);
+        }),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "list-ends-not-ascending",
+        &with(&bytes, |b| b.copy_within(8..16, 48)),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "list-ends-at-zero",
+        &with(&bytes, |b| b[8..16].fill(0)),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "list-chunk-too-long",
+        &with(&bytes, |b| b[8..16].copy_from_slice(&262_145_u64.to_le_bytes())),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "list-places-cut-short",
+        &bytes[..bytes.len() - 1],
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "list-bytes-left-over",
+        &[&bytes[..], &[0]].concat(),
+        Refusal::Malformed,
+        read,
+    );
+}
+
+fn list_ref(depth: u8, n: u32) -> ListRef {
+    ListRef {
+        depth,
+        hash: page_hash(&n.to_string()),
+        place: place(n),
+    }
+}
+
+fn contents() -> Vec<(&'static str, Content)> {
+    let object = |size, n| ObjectRef {
+        size,
+        list: list_ref(1, n),
+    };
+    let tree = TreeRef {
+        depth: 1,
+        hash: page_hash("tree"),
+        entries: 700,
+        inodes: 900,
+        subdirectories: 3,
+        place: place(9),
+    };
+    vec![
+        ("content-nothing", Content::Nothing),
+        ("content-inline", Content::Inline(b"a few bytes".to_vec())),
+        ("content-list-one-chunk", Content::List(list_ref(0, 1))),
+        ("content-list", Content::List(list_ref(2, 2))),
+        (
+            "content-recipe",
+            Content::Recipe {
+                object: object(5_000, 3),
+                outboard: object(64, 4),
+            },
+        ),
+        ("content-map", Content::Map(object(77, 5))),
+        ("content-tree", Content::Tree(tree)),
+        ("content-tree-empty", Content::Tree(TreeRef::EMPTY)),
+    ]
+}
+
+fn content(bytes: &[u8]) -> Result<Content> {
+    let mut from = Decoder::new(bytes, HERE);
+    let mut content = Content::decode(&mut from)?;
+    content.decode_places(&mut from)?;
+    from.end()?;
+    Ok(content)
+}
+
+fn content_bytes(of: &Content) -> Vec<u8> {
+    let mut out = Encoder::new();
+    of.encode(&mut out);
+    of.encode_places(&mut out);
+    out.finish()
+}
+
+#[test]
+fn content_of_every_tag() {
+    for (name, value) in contents() {
+        assert_eq!(
+            content(&golden(name, &content_bytes(&value))).unwrap(),
+            value,
+            "{name}"
+        );
+    }
+    let tree = content_bytes(&contents()[6].1);
+    let empty = content_bytes(&contents()[7].1);
+    let chunk = content_bytes(&contents()[2].1);
+    refused("content-tag-unknown", &[6], Refusal::Malformed, content);
+    refused(
+        "content-inline-too-long",
+        &[&[1][..], &2_049_u16.to_le_bytes(), &[7; 2_049]].concat(),
+        Refusal::Malformed,
+        content,
+    );
+    refused(
+        "content-list-too-deep",
+        &with(&chunk, |b| b[1] = 9),
+        Refusal::Malformed,
+        content,
+    );
+    refused(
+        "content-list-of-nothing",
+        &with(&chunk, |b| b[2..34].fill(0)),
+        Refusal::Malformed,
+        content,
+    );
+    refused(
+        "content-place-cut-short",
+        &chunk[..chunk.len() - 1],
+        Refusal::Malformed,
+        content,
+    );
+    refused(
+        "tree-ref-too-deep",
+        &with(&tree, |b| b[1] = 9),
+        Refusal::Malformed,
+        content,
+    );
+    refused(
+        "tree-ref-more-entries-than-inodes",
+        &with(&tree, |b| b[35] = 9),
+        Refusal::Malformed,
+        content,
+    );
+    refused(
+        "tree-ref-more-directories-than-entries",
+        &with(&tree, |b| b[51] = 9),
+        Refusal::Malformed,
+        content,
+    );
+    refused(
+        "tree-ref-too-many-inodes",
+        &with(&tree, |b| b[48] = 1),
+        Refusal::Malformed,
+        content,
+    );
+    refused(
+        "tree-ref-entries-without-page",
+        &with(&tree, |b| b[2..34].fill(0)),
+        Refusal::Malformed,
+        content,
+    );
+    refused(
+        "tree-ref-empty-with-inodes",
+        &with(&empty, |b| b[42] = 9),
+        Refusal::Malformed,
+        content,
+    );
+}
+
+fn leaf(kind: Kind, name: &str, media_type: &str, of: Content) -> Leaf {
+    let size = match &of {
+        Content::Inline(bytes) => bytes.len() as u64,
+        _ => 4_711,
+    };
+    let blob_id = if kind == Kind::Absent {
+        BlobId::default()
+    } else {
+        BlobId::of(name.as_bytes())
+    };
+    Leaf {
+        kind,
+        name: name.to_owned(),
+        media_type: media_type.to_owned(),
+        sha256: Sha256::of(b"bytes"),
+        blob_id,
+        size,
+        content: of,
+    }
+}
+
+fn leaves() -> LeafPage {
+    let of = |n: usize| contents()[n].1.clone();
+    let digest = Sha256::of(b"bytes").to_digest();
+    let other = Sha256::of(b"other").to_digest();
+    let manifest = "application/vnd.oci.image.manifest.v1+json";
+    let leaves = vec![
+        leaf(Kind::Image, "docker.io/library/nginx:1.25", manifest, of(1)),
+        leaf(
+            Kind::Image,
+            &format!("docker.io/library/nginx@{digest}"),
+            manifest,
+            of(1),
+        ),
+        leaf(Kind::Image, "docker.io/library/nginx-plus:1", manifest, of(2)),
+        leaf(Kind::Blob, &digest, manifest, of(3)),
+        leaf(Kind::Blob, &other, "", of(4)),
+        leaf(
+            Kind::Referrer,
+            &format!("docker.io/library/nginx@{digest}/{other}"),
+            manifest,
+            of(1),
+        ),
+        leaf(Kind::Absent, &digest, "", of(0)),
+        leaf(Kind::Files, "files", "", of(6)),
+    ];
+    let mut page = LeafPage { leaves };
+    page.leaves.sort_by_key(Leaf::sort_key);
+    page
+}
+
+fn interior() -> InteriorPage {
+    let child = |n: u64, key: &str| Child {
+        hash: Sha256::of(key.as_bytes()),
+        offset: 1_000 * n,
+        page_bytes: 1_000,
+        first_key: catalogue::sort_key(Kind::Blob, key),
+    };
+    InteriorPage {
+        level: 1,
+        children: vec![child(0, "sha256:00"), child(1, "sha256:7f")],
+    }
+}
+
+#[test]
+fn catalogues() {
+    let page = leaves();
+    let bytes = golden("catalogue-leaves", &page.encode());
+    assert_eq!(LeafPage::decode(&bytes, &page.hash(), HERE).unwrap(), page);
+    assert_eq!(
+        page.hash(),
+        merkle::root(
+            &page
+                .leaves
+                .iter()
+                .map(|l| merkle::leaf_hash(&l.canonical()))
+                .collect::<Vec<_>>()
+        )
+    );
+    let above = golden("catalogue-interior", &interior().encode());
+    assert_eq!(
+        InteriorPage::decode(&above, 1, &interior().hash(), HERE).unwrap(),
+        interior()
+    );
+    let footer = catalogue::Footer {
+        level: 1,
+        top: 2_000,
+        top_bytes: 300,
+    };
+    let foot = golden("catalogue-footer", &footer.encode());
+    assert_eq!(catalogue::Footer::decode(&foot, HERE).unwrap(), footer);
+
+    let made = |change: fn(&mut LeafPage)| {
+        let mut page = leaves();
+        change(&mut page);
+        (page.encode(), page.hash())
+    };
+    for (name, change) in [
+        (
+            "catalogue-leaf-twice",
+            (|p| p.leaves.insert(1, p.leaves[0].clone())) as fn(&mut LeafPage),
+        ),
+        ("catalogue-leaves-out-of-order", |p| p.leaves.swap(0, 1)),
+        ("catalogue-page-empty", |p| p.leaves.clear()),
+        ("catalogue-name-with-nul", |p| p.leaves[0].name.insert(0, '\0')),
+        ("catalogue-name-too-long", |p| {
+            p.leaves[0].name = "a".repeat(1_025)
+        }),
+        ("catalogue-inline-length-wrong", |p| p.leaves[0].size += 1),
+        ("catalogue-blob-with-a-tree", |p| {
+            p.leaves[4].content = contents()[6].1.clone()
+        }),
+        ("catalogue-blob-of-nothing", |p| {
+            p.leaves[4].content = Content::Nothing
+        }),
+        ("catalogue-absent-with-bytes", |p| {
+            p.leaves[6].content = Content::Inline(vec![0; 4_711 % 2_048])
+        }),
+        ("catalogue-blob-too-large", |p| p.leaves[3].size = 1 << 60),
+    ] {
+        let (bytes, hash) = made(change);
+        refused(name, &bytes, Refusal::Malformed, |b| {
+            LeafPage::decode(b, &hash, HERE)
+        });
+    }
+    let hash = page.hash();
+    let read = |b: &[u8]| LeafPage::decode(b, &hash, HERE);
+    refused(
+        "catalogue-page-check-wrong",
+        &with(&bytes, |b| b[20] ^= 1),
+        Refusal::Mismatch,
+        read,
+    );
+    refused(
+        "catalogue-page-of-another-subtree",
+        &checked(&bytes, 32, |b| {
+            let at = b.len() - 200;
+            b[at] ^= 1;
+            b[30] ^= 1;
+        }),
+        Refusal::Mismatch,
+        read,
+    );
+    refused(
+        "catalogue-kind-unknown",
+        &checked(&bytes, 32, |b| b[7] = 6),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "catalogue-page-bytes-left-over",
+        &checked(&bytes, 32, |b| b.push(0)),
+        Refusal::Malformed,
+        read,
+    );
+    refused("catalogue-level-wrong", &above, Refusal::Malformed, read);
+    let hash = interior().hash();
+    let read = |b: &[u8]| InteriorPage::decode(b, 1, &hash, HERE);
+    let mut swapped = interior();
+    swapped.children.swap(0, 1);
+    refused(
+        "catalogue-children-out-of-order",
+        &swapped.encode(),
+        Refusal::Malformed,
+        read,
+    );
+    let mut long = interior();
+    long.children[0].page_bytes = 1_048_577;
+    refused(
+        "catalogue-child-too-long",
+        &long.encode(),
+        Refusal::Malformed,
+        read,
+    );
+    let read = |b: &[u8]| catalogue::Footer::decode(b, HERE);
+    refused(
+        "catalogue-footer-check-wrong",
+        &with(&foot, |b| b[63] ^= 1),
+        Refusal::Mismatch,
+        read,
+    );
+    refused(
+        "catalogue-footer-too-high",
+        &checked(&foot, 32, |b| b[8] = 9),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "catalogue-footer-magic-wrong",
+        &checked(&foot, 32, |b| b[0] = 0),
+        Refusal::Malformed,
+        read,
+    );
+}
+
+fn tree_leaf() -> TreePage {
+    let metadata = |mode| Metadata {
+        mode,
+        uid: 1_000,
+        gid: 100,
+        mtime_sec: -1,
+        mtime_nsec: 999_999_999,
+        xattrs: Vec::new(),
+    };
+    let entry = |name: &[u8], mode, node| TreeEntry {
+        name: EntryName::new(name).unwrap(),
+        metadata: metadata(mode),
+        node,
+    };
+    let file = |size, link, content| Node::File {
+        size,
+        blob_id: BlobId::of(b"x"),
+        sha256: Sha256::of(b"x"),
+        link,
+        content,
+    };
+    let special = |kind, major, minor| Node::Special { kind, major, minor };
+    let tree = match contents()[6].1 {
+        Content::Tree(tree) => tree,
+        _ => TreeRef::EMPTY,
+    };
+    let mut entries = vec![
+        entry(b"a-directory", 0o1777, Node::Directory(tree)),
+        entry(b"a-file", 0o644, file(11, 0, contents()[1].1.clone())),
+        entry(b"a-large-file", 0o4755, file(1 << 40, 1, contents()[3].1.clone())),
+        entry(b"a-link", 0o777, Node::Symlink(b"../elsewhere".to_vec())),
+        entry(b"an-empty-directory", 0o755, Node::Directory(TreeRef::EMPTY)),
+        entry(b"block", 0o600, special(SpecialKind::BlockDevice, 8, 1)),
+        entry(b"char", 0o600, special(SpecialKind::CharDevice, 1, 3)),
+        entry(b"fifo", 0o600, special(SpecialKind::Fifo, 0, 0)),
+        entry(b"socket", 0o600, special(SpecialKind::Socket, 0, 0)),
+        entry(
+            b"\xff\xfe not UTF-8",
+            0o600,
+            file(0, 0, Content::Inline(Vec::new())),
+        ),
+    ];
+    entries[1].metadata.xattrs = vec![
+        (b"user.a".to_vec(), b"1".to_vec()),
+        (b"user.b".to_vec(), Vec::new()),
+    ];
+    TreePage::Leaf(entries)
+}
+
+fn tree_interior() -> TreePage {
+    let child = |name: &[u8], n: u32| TreeChild {
+        first: EntryName::new(name).unwrap(),
+        entries: 500,
+        inodes: 600,
+        hash: page_hash(&n.to_string()),
+        place: place(n),
+    };
+    TreePage::Interior {
+        level: 1,
+        children: vec![child(b"aaa", 1), child(b"mmm", 2)],
+    }
+}
+
+#[test]
+fn directories() {
+    for (name, page, level) in [
+        ("tree-leaf", tree_leaf(), 0),
+        ("tree-interior", tree_interior(), 1),
+    ] {
+        let (hash, bytes) = page.encode();
+        assert_eq!(
+            TreePage::decode(&golden(name, &bytes), &hash, level, HERE).unwrap(),
+            page
+        );
+        refused(&format!("{name}-hash-wrong"), &bytes, Refusal::Mismatch, |b| {
+            TreePage::decode(b, &page_hash("other"), level, HERE)
+        });
+        refused(&format!("{name}-level-wrong"), &bytes, Refusal::Malformed, |b| {
+            TreePage::decode(b, &hash, level + 1, HERE)
+        });
+        refused(
+            &format!("{name}-places-cut-short"),
+            &bytes[..bytes.len() - 1],
+            Refusal::Malformed,
+            |b| TreePage::decode(b, &hash, level, HERE),
+        );
+        refused(
+            &format!("{name}-bytes-left-over"),
+            &[&bytes[..], &[0]].concat(),
+            Refusal::Malformed,
+            |b| TreePage::decode(b, &hash, level, HERE),
+        );
+    }
+}
+
+type Change = fn(&mut Vec<TreeEntry>);
+
+#[test]
+fn directories_with_defects() {
+    for (name, change) in [
+        ("tree-names-out-of-order", (|e| e.swap(0, 1)) as Change),
+        ("tree-name-twice", |e| e.insert(0, e[0].clone())),
+        ("tree-mode-with-file-type", |e| e[0].metadata.mode |= 0o100_000),
+        ("tree-nanoseconds-too-many", |e| {
+            e[0].metadata.mtime_nsec = 1_000_000_000
+        }),
+        ("tree-attributes-out-of-order", |e| {
+            e[1].metadata.xattrs.swap(0, 1)
+        }),
+        ("tree-attribute-without-name", |e| {
+            e[1].metadata.xattrs[0].0.clear()
+        }),
+        ("tree-attributes-too-long", |e| {
+            e[1].metadata.xattrs[1].1 = vec![0; 8_190]
+        }),
+        ("tree-link-without-target", |e| {
+            e[3].node = Node::Symlink(Vec::new())
+        }),
+        ("tree-link-with-nul", |e| {
+            e[3].node = Node::Symlink(b"a\0b".to_vec())
+        }),
+        ("tree-link-too-long", |e| {
+            e[3].node = Node::Symlink(vec![b'a'; 4_096])
+        }),
+        ("tree-file-of-another-size", |e| {
+            if let Node::File { size, .. } = &mut e[1].node {
+                *size = 12
+            }
+        }),
+        ("tree-file-too-large", |e| {
+            if let Node::File { size, .. } = &mut e[2].node {
+                *size = 1 << 60
+            }
+        }),
+        ("tree-file-of-a-tree", |e| {
+            if let Node::File { content, .. } = &mut e[1].node {
+                *content = Content::Tree(TreeRef::EMPTY)
+            }
+        }),
+        ("tree-file-of-nothing", |e| {
+            if let Node::File { content, .. } = &mut e[1].node {
+                *content = Content::Nothing
+            }
+        }),
+    ] {
+        let TreePage::Leaf(mut entries) = tree_leaf() else {
+            panic!()
+        };
+        change(&mut entries);
+        let (hash, bytes) = TreePage::Leaf(entries).encode();
+        refused(name, &bytes, Refusal::Malformed, |b| {
+            TreePage::decode(b, &hash, 0, HERE)
+        });
+    }
+    // Names that cannot be made: another of the same length is put in their place.
+    for (name, was, becomes) in [
+        ("tree-name-dotdot", &b"ab"[..], &b".."[..]),
+        ("tree-name-dot", b"a", b"."),
+        ("tree-name-with-slash", b"a-b", b"a/b"),
+        ("tree-name-with-nul", b"a-b", b"a\0b"),
+    ] {
+        let TreePage::Leaf(mut entries) = tree_leaf() else {
+            panic!()
+        };
+        entries.truncate(1);
+        entries[0].name = EntryName::new(was).unwrap();
+        let (hash, bytes) = TreePage::Leaf(entries).encode();
+        let bytes = with(&bytes, |b| b[9..9 + becomes.len()].copy_from_slice(becomes));
+        refused(name, &bytes, Refusal::Malformed, |b| {
+            TreePage::decode(b, &hash, 0, HERE)
+        });
+    }
+    let (hash, bytes) = tree_leaf().encode();
+    let read = |b: &[u8]| TreePage::decode(b, &hash, 0, HERE);
+    refused(
+        "tree-magic-wrong",
+        &with(&bytes, |b| b[0] = b'h'),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "tree-page-empty",
+        &with(&bytes, |b| b[5..7].fill(0)),
+        Refusal::Malformed,
+        read,
+    );
+    let TreePage::Interior { mut children, .. } = tree_interior() else {
+        panic!()
+    };
+    children[0].inodes = 499;
+    let (hash, bytes) = TreePage::Interior {
+        level: 1,
+        children: children.clone(),
+    }
+    .encode();
+    refused("tree-child-with-fewer-inodes", &bytes, Refusal::Malformed, |b| {
+        TreePage::decode(b, &hash, 1, HERE)
+    });
+    children[0].inodes = 600;
+    children.swap(0, 1);
+    let (hash, bytes) = TreePage::Interior { level: 1, children }.encode();
+    refused("tree-children-out-of-order", &bytes, Refusal::Malformed, |b| {
+        TreePage::decode(b, &hash, 1, HERE)
+    });
+}
+
+#[test]
+fn every_vector_belongs_to_a_test() {
+    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors.rs")).unwrap();
+    for entry in std::fs::read_dir(path("x").parent().unwrap()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let name = name.trim_end_matches(".hex").trim_end_matches(".refused");
+        let made = name
+            .replace("tree-leaf-", "{name}-")
+            .replace("tree-interior-", "{name}-");
+        assert!(
+            source.contains(&format!("\"{name}\"")) || source.contains(&format!("\"{made}\"")),
+            "{name}"
+        );
+    }
+}
+
+/// Every decoder over these bytes: what is refused is an error, and nothing else happens.
+fn decode_all(bytes: &[u8]) {
+    let hash = PageHash::of(bytes);
+    let _ = superblock::decode(bytes, HERE);
+    let _ = Root::decode(bytes, HERE);
+    let _ = FrameHeader::decode(bytes, HERE);
+    let _ = decode(bytes);
+    let _ = pack::check_header(bytes, &medium(), PackNumber::new(3), HERE);
+    let _ = pack::Footer::decode(bytes, &medium(), PackNumber::new(3), bytes.len() as u64, HERE);
+    let _ = FrameRecord::decode(&mut Decoder::new(bytes, HERE));
+    let _ = ChunkRecord::decode(&mut Decoder::new(bytes, HERE));
+    let _ = SetRecord::decode(&mut Decoder::new(bytes, HERE));
+    let _ = content(bytes);
+    let _ = Leaf::decode(&mut Decoder::new(bytes, HERE));
+    let _ = catalogue::Footer::decode(bytes, HERE);
+    for level in 0..2 {
+        let _ = ListPage::decode(bytes, &hash, level, HERE);
+        let _ = TreePage::decode(bytes, &hash, level, HERE);
+        let _ = InteriorPage::decode(bytes, level, &Sha256::default(), HERE);
+        if bytes.len() > 8 {
+            let _ = list(bytes, level);
+        }
+    }
+    let _ = LeafPage::decode(bytes, &Sha256::default(), HERE);
+}
+
+fn valid() -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = contents().iter().map(|(_, c)| content_bytes(c)).collect();
+    let packed = zstd_of(TEXT, u8::try_from(TEXT.len()).unwrap());
+    all.extend([
+        Slot {
+            medium: medium(),
+            generation: Generation::new(7),
+            root: page_hash("ROOT"),
+        }
+        .encode(),
+        root().encode().into_bytes(),
+        whole(&frame(Codec::Raw, TEXT), TEXT),
+        whole(&frame(Codec::Zstd, &packed), &packed),
+        footer().encode(),
+        list_leaf().encode().1,
+        leaves().encode(),
+        leaves().leaves[3].encode(),
+        interior().encode(),
+        tree_leaf().encode().1,
+        tree_interior().encode().1,
+    ]);
+    all
+}
+
+fn places() -> impl Strategy<Value = Place> {
+    any::<(u32, u32, u32, u32)>().prop_map(|(pack, frame, frame_bytes, start)| Place {
+        pack: PackNumber::new(pack),
+        frame: PackOffset::new(frame),
+        frame_bytes,
+        start,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_decoder_panics_on_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        decode_all(&bytes);
+    }
+
+    #[test]
+    fn no_decoder_panics_on_valid_bytes_that_were_changed(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<Option<prop::sample::Index>>(),
+        check in any::<bool>(),
+    ) {
+        let all = valid();
+        let mut bytes = which.get(&all).clone();
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        // With the check made right, what lies behind it is reached.
+        if check && bytes.len() > 32 {
+            bytes = checked(&bytes, 32, |_| ());
+        }
+        decode_all(&bytes);
+        if bytes.len() > 112 {
+            decode_all(&checked(&bytes, 16, |_| ()));
+        }
+    }
+
+    #[test]
+    fn list_pages_come_back(lens in prop::collection::vec((1..=262_144_u64, any::<[u8; 32]>(), places()), 1..50)) {
+        let mut end = 0;
+        let entries = lens.into_iter().map(|(len, hash, place)| { end += len; ListEntry { end, hash, place } }).collect();
+        let page = ListPage { level: 0, entries };
+        let (hash, bytes) = page.encode();
+        prop_assert_eq!(ListPage::decode(&bytes, &hash, 0, HERE).unwrap(), page.clone());
+        for offset in [0, end / 2, end - 1] {
+            let (start, entry) = page.find(offset).unwrap();
+            prop_assert!(start <= offset && offset < entry.end);
+        }
+        prop_assert!(page.find(end).is_none());
+    }
+
+    #[test]
+    fn tree_pages_come_back(names in prop::collection::btree_set(prop::collection::vec(1_u8..=255, 1..20), 1..30), mode in 0..=0o7777_u16, time: i64, inline in prop::collection::vec(any::<u8>(), 0..100), at in places()) {
+        let mut entries: Vec<TreeEntry> = Vec::new();
+        for (n, name) in names.iter().filter_map(|name| EntryName::new(name).ok()).enumerate() {
+            let metadata = Metadata { mode, uid: 1, gid: 2, mtime_sec: time, mtime_nsec: 3, xattrs: Vec::new() };
+            let (size, content) = match n % 2 {
+                0 => (inline.len() as u64, Content::Inline(inline.clone())),
+                _ => (5_000, Content::List(ListRef { place: at, ..list_ref(1, 7) })),
+            };
+            let node = Node::File { size, blob_id: BlobId::of(&inline), sha256: Sha256::of(&inline), link: 0, content };
+            entries.push(TreeEntry { name, metadata, node });
+        }
+        prop_assume!(!entries.is_empty());
+        let page = TreePage::Leaf(entries);
+        let (hash, bytes) = page.encode();
+        prop_assert_eq!(TreePage::decode(&bytes, &hash, 0, HERE).unwrap(), page);
+    }
+
+    #[test]
+    fn leaves_come_back(name in "[a-z0-9./:@-]{1,200}", media_type in "[a-z+./]{0,255}", inline in prop::collection::vec(any::<u8>(), 0..2048)) {
+        let leaf = leaf(Kind::Blob, &name, &media_type, Content::Inline(inline));
+        let bytes = leaf.encode();
+        let mut from = Decoder::new(&bytes, HERE);
+        prop_assert_eq!(Leaf::decode(&mut from).unwrap(), leaf);
+        from.end().unwrap();
+    }
+}

@@ -1,0 +1,325 @@
+//! Failures and exit codes: one table from every crate's errors.
+
+use holdall::Error as StoreError;
+use holdall_fs::FsError;
+use holdall_images::Error as ImagesError;
+use holdall_images::registry::RegistryError;
+
+/// How the command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done,
+    /// Failed; the message says what and where.
+    Failed,
+    /// The command line was not understood.
+    Usage,
+    /// Damage was found, and named.
+    Damage,
+    /// Refused: it needs a decision of the operator's.
+    Refused,
+    /// The medium is full; its last generation is whole.
+    Full,
+    /// Interrupted; the last generation is whole.
+    Interrupted,
+}
+
+impl Exit {
+    /// The code that the shell sees.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Damage => 3,
+            Self::Refused => 4,
+            Self::Full => 5,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// What went wrong, in whichever crate.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The store, while a medium was opened or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store, while an opened disk was read: what is missing there is damage.
+    #[error(transparent)]
+    Disk(StoreError),
+    /// Sources of images.
+    #[error(transparent)]
+    Images(#[from] ImagesError),
+    /// The mounted disk.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The host's operating system.
+    #[error("{place}: {source}")]
+    Io {
+        /// The path.
+        place: String,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// A disk does not have what was asked for.
+    #[error("{place}: {what}")]
+    NotThere {
+        /// The medium.
+        place: String,
+        /// What is not there.
+        what: String,
+    },
+    /// The arguments make no sense together.
+    #[error("{0}")]
+    Usage(String),
+    /// It needs a decision, which the text names.
+    #[error("{0}")]
+    Refused(String),
+    /// What is to be added surely does not fit.
+    #[error("{0}")]
+    NoRoom(String),
+    /// One of several sources failed, so that nothing was committed.
+    #[error("{}{error}", prefix(source_text, error))]
+    Source {
+        /// The source as it was spelled.
+        source_text: String,
+        /// What went wrong with it.
+        error: Box<ToolError>,
+    },
+    /// Whoever reads the output has closed it.
+    #[error("the output was closed")]
+    Closed,
+}
+
+/// The source's spelling, unless the message begins with a place in it anyway.
+fn prefix(source: &str, error: &ToolError) -> String {
+    let kind = source.split_inclusive(':').next().unwrap_or(source);
+    if error.to_string().starts_with(kind) || !names_source(error) {
+        return String::new();
+    }
+    format!("{source}: ")
+}
+
+/// Whether the failure is about a source, and not about the medium or the operator.
+fn names_source(error: &ToolError) -> bool {
+    error.store().is_none_or(|error| {
+        !matches!(
+            error.root_cause(),
+            StoreError::Full { .. }
+                | StoreError::Interrupted
+                | StoreError::Locked { .. }
+                | StoreError::Index { .. }
+        )
+    })
+}
+
+impl ToolError {
+    /// A failure of the host's operating system at `place`.
+    pub fn io(place: impl ToString, source: std::io::Error) -> Self {
+        if source.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::Closed;
+        }
+        Self::Io {
+            place: place.to_string(),
+            source,
+        }
+    }
+
+    /// The store's error beneath, if it is one.
+    pub fn store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) | Self::Disk(error) => Some(error),
+            Self::Images(ImagesError::Store(error)) => Some(error),
+            Self::Fs(FsError::Disk(error)) => Some(error),
+            Self::Registry(RegistryError::Store(error)) => Some(error),
+            Self::Source { error, .. } => error.store(),
+            _ => None,
+        }
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        if let Self::Source { error, .. } = self {
+            return error.exit();
+        }
+        if let Some(error) = self.store() {
+            return match error.root_cause() {
+                StoreError::Mismatch { .. } | StoreError::Malformed { .. } => Exit::Damage,
+                StoreError::Refused { .. } | StoreError::Locked { .. } => Exit::Refused,
+                StoreError::Full { .. } => Exit::Full,
+                StoreError::Interrupted => Exit::Interrupted,
+                other if other.is_damage() && !matches!(self, Self::Store(_) | Self::Images(_)) => {
+                    Exit::Damage
+                }
+                _ => Exit::Failed,
+            };
+        }
+        match self {
+            Self::Usage(_) | Self::Images(ImagesError::NotASource { .. }) => Exit::Usage,
+            Self::Refused(_)
+            | Self::Images(
+                ImagesError::NameTaken(_) | ImagesError::Refused { .. } | ImagesError::NoPlatform { .. },
+            )
+            | Self::Registry(RegistryError::NotLoopback { .. })
+            | Self::Fs(
+                FsError::MountpointNotEmpty { .. }
+                | FsError::AlreadyMounted { .. }
+                | FsError::DeadMount { .. },
+            ) => Exit::Refused,
+            Self::NoRoom(_) => Exit::Full,
+            Self::Closed => Exit::Done,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// One word for programs.
+    pub fn kind(&self) -> &'static str {
+        if let Some(error) = self.store() {
+            return match error.root_cause() {
+                StoreError::Missing { .. } => "missing",
+                StoreError::Mismatch { .. } => "mismatch",
+                StoreError::Malformed { .. } => "malformed",
+                StoreError::Unsupported { .. } => "unsupported",
+                StoreError::Io { .. } => "io",
+                StoreError::Full { .. } => "full",
+                StoreError::Deadline { .. } => "deadline",
+                StoreError::Locked { .. } => "locked",
+                StoreError::Refused { .. } => "refused",
+                StoreError::SourceMismatch { .. } => "source-mismatch",
+                StoreError::Index { .. } => "index",
+                StoreError::Interrupted => "interrupted",
+                _ => "failed",
+            };
+        }
+        match self {
+            Self::Source { error, .. } => error.kind(),
+            Self::Images(error) => match error {
+                ImagesError::NotASource { .. } => "usage",
+                ImagesError::Missing { .. } => "missing",
+                ImagesError::Mismatch { .. } => "source-mismatch",
+                ImagesError::Malformed { .. } | ImagesError::Link { .. } | ImagesError::TooLarge { .. } => {
+                    "malformed"
+                }
+                ImagesError::Unsupported { .. } => "unsupported",
+                ImagesError::Io { .. } => "io",
+                ImagesError::Transport { .. } | ImagesError::Registry { .. } => "registry",
+                ImagesError::Denied { .. } => "denied",
+                ImagesError::NoPlatform { .. } => "no-platform",
+                ImagesError::NameTaken(_) => "name-taken",
+                ImagesError::Refused { .. } => "refused",
+                _ => "failed",
+            },
+            Self::Fs(_) => "mount",
+            Self::Registry(RegistryError::NotLoopback { .. }) | Self::Refused(_) => "refused",
+            Self::Registry(_) | Self::Io { .. } => "io",
+            Self::NotThere { .. } => "not-there",
+            Self::Usage(_) => "usage",
+            Self::NoRoom(_) => "no-room",
+            _ => "failed",
+        }
+    }
+
+    /// Where it went wrong, where that is known apart from the message.
+    pub fn place(&self) -> Option<String> {
+        if let Some(error) = self.store() {
+            return match error.root_cause() {
+                StoreError::Missing { place }
+                | StoreError::Mismatch { place, .. }
+                | StoreError::Malformed { place, .. }
+                | StoreError::Unsupported { place, .. }
+                | StoreError::Io { place, .. }
+                | StoreError::Full { place }
+                | StoreError::Deadline { place, .. }
+                | StoreError::Locked { place }
+                | StoreError::SourceMismatch { place, .. }
+                | StoreError::Index { place, .. } => Some(place.clone()),
+                _ => None,
+            };
+        }
+        match self {
+            Self::Source { source_text, .. } => Some(source_text.clone()),
+            Self::Io { place, .. } | Self::NotThere { place, .. } => Some(place.clone()),
+            _ => None,
+        }
+    }
+
+    /// What to do about it, where that can be said.
+    pub fn hint(&self, is_add: bool) -> Option<&'static str> {
+        match self.store().map(StoreError::root_cause) {
+            Some(StoreError::Interrupted) if is_add => {
+                Some("run the same add again: what was stored is kept")
+            }
+            Some(StoreError::Full { .. }) if is_add => {
+                Some("the last generation is whole, and what this run wrote was taken away")
+            }
+            Some(StoreError::Locked { .. }) => Some("wait until it is done"),
+            Some(StoreError::Mismatch { .. } | StoreError::Malformed { .. }) => {
+                Some("holdall verify names everything that is damaged")
+            }
+            Some(_) => None,
+            None => match self {
+                Self::Source { .. } => Some("nothing was added"),
+                _ => None,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_the_code_that_the_readme_says() {
+        let place = || "d/packs/000001.pack".to_owned();
+        let full = || StoreError::Full { place: place() };
+        for (error, exit) in [
+            (ToolError::Store(StoreError::missing("d")), Exit::Failed),
+            (ToolError::Disk(StoreError::missing(place())), Exit::Damage),
+            (
+                ToolError::Store(StoreError::mismatch(place(), "frame")),
+                Exit::Damage,
+            ),
+            (ToolError::Store(StoreError::refused("no")), Exit::Refused),
+            (
+                ToolError::Store(StoreError::Locked { place: place() }),
+                Exit::Refused,
+            ),
+            (
+                ToolError::Images(ImagesError::Store(StoreError::Shared(full().into()))),
+                Exit::Full,
+            ),
+            (
+                ToolError::Images(ImagesError::Missing { place: place() }),
+                Exit::Failed,
+            ),
+            (ToolError::Store(StoreError::Interrupted), Exit::Interrupted),
+            (ToolError::Usage("no".into()), Exit::Usage),
+            (ToolError::NoRoom("no".into()), Exit::Full),
+        ] {
+            assert_eq!(error.exit(), exit, "{error}");
+            let wrapped = ToolError::Source {
+                source_text: "oci:x".into(),
+                error: Box::new(error),
+            };
+            assert_eq!(wrapped.exit(), exit, "{wrapped}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_named_once() {
+        let missing = |place: &str| ToolError::Source {
+            source_text: "oci:x".into(),
+            error: Box::new(ToolError::Images(ImagesError::Missing { place: place.into() })),
+        };
+        assert_eq!(
+            missing("oci:x: index.json").to_string(),
+            "oci:x: index.json: missing"
+        );
+        assert_eq!(missing("index.json").to_string(), "oci:x: index.json: missing");
+    }
+}

@@ -1,0 +1,135 @@
+//! A medium that can be looked at and never written: what `--dry-run` works on.
+
+use holdall::medium::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber};
+use holdall::units::{Generation, PackNumber};
+use holdall::{Error, Result, generation};
+
+/// Shows a medium's committed state alone. What an interrupted run left is not shown, as taking it over
+/// would write. Making durable what is there, as every run does first, is left to the run that writes.
+#[derive(Debug)]
+pub struct LookingMedium<M>(pub M);
+
+impl<M: Medium> LookingMedium<M> {
+    fn refused<T>(&self) -> Result<T> {
+        Err(Error::refused(format!(
+            "{}: nothing is written in a dry run",
+            self.0.name()
+        )))
+    }
+}
+
+impl<M: Medium> Medium for LookingMedium<M> {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn len(&self, file: MediumFile) -> Result<Option<u64>> {
+        self.0.len(file)
+    }
+
+    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Vec<u8>> {
+        self.0.read(file, offset, len)
+    }
+
+    fn packs(&self) -> Result<Vec<PackNumber>> {
+        let current = generation::current(&self.0, None)?;
+        Ok(generation::pack_set(&self.0, &current.root)?
+            .iter()
+            .map(|pack| pack.number)
+            .collect())
+    }
+
+    fn generations(&self) -> Result<Vec<Generation>> {
+        self.0.generations()
+    }
+
+    fn prepare(&self) -> Result<()> {
+        self.refused()
+    }
+
+    fn create(&self, _: MediumFile) -> Result<Box<dyn MediumWriter>> {
+        self.refused()
+    }
+
+    fn resume(&self, file: MediumFile, _: u64) -> Result<Box<dyn MediumWriter>> {
+        match file {
+            MediumFile::Slot(_) | MediumFile::Root(_) => Ok(Box::new(NoWriter(self.0.place(file)))),
+            _ => self.refused(),
+        }
+    }
+
+    fn write_slot(&self, _: SlotNumber, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn sync_folders(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, _: MediumFile) -> Result<()> {
+        self.refused()
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>> {
+        self.0.free_bytes()
+    }
+
+    fn lock(&self) -> Result<Box<dyn MediumLock>> {
+        self.0.lock()
+    }
+}
+
+/// Stands for a file that is there already, and takes nothing.
+#[derive(Debug)]
+struct NoWriter(String);
+
+impl MediumWriter for NoWriter {
+    fn append(&mut self, _: &[&[u8]]) -> Result<()> {
+        Err(Error::refused(format!(
+            "{}: nothing is written in a dry run",
+            self.0
+        )))
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdall::generation::Labels;
+    use holdall::ingest::{Ingest, IngestOptions};
+    use holdall::medium::DirectoryMedium;
+    use holdall::monitor::Silent;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_dry_run_begins_and_writes_nothing() {
+        let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let disk = DirectoryMedium::create(folder.path()).unwrap();
+        let labels = Labels {
+            origin: "o".to_owned(),
+            series: "s".to_owned(),
+        };
+        generation::init(&disk, &labels, 0).unwrap();
+        // What an interrupted run left stays as it is.
+        std::fs::File::create(folder.path().join("packs/000001.pack"))
+            .unwrap()
+            .set_len(10)
+            .unwrap();
+        let options = IngestOptions {
+            state: state.path().to_owned(),
+            interrupted: Arc::default(),
+        };
+        let ingest = Ingest::open(Arc::new(LookingMedium(disk)), &options, Arc::new(Silent)).unwrap();
+        assert!(ingest.store_small(b"x", None, "x").is_ok());
+        assert!(ingest.commit().is_ok_and(|committed| !committed.changed));
+        assert_eq!(
+            folder.path().join("packs/000001.pack").metadata().unwrap().len(),
+            10
+        );
+        assert_eq!(folder.path().join("packs").read_dir().unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,182 @@
+//! `holdall info`: what a disk says of itself, without reading what is on it.
+
+use crate::exit::{Exit, ToolError};
+use crate::locate;
+use crate::output::{Output, bytes, time};
+use holdall::catalogue::CatalogueReader;
+use holdall::format::catalogue::Kind;
+use holdall::format::root::{Root, State};
+use holdall::format::superblock::SlotState;
+use holdall::generation;
+use holdall::medium::{Medium, SlotNumber};
+use holdall::reader::Disk;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The disk
+    medium: PathBuf,
+    /// Show this generation instead of the newest
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    generation: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Info {
+    format: &'static str,
+    medium: String,
+    origin: String,
+    series: String,
+    epoch: u64,
+    serial: u64,
+    generation: u32,
+    state: &'static str,
+    root: String,
+    previous: Option<String>,
+    time: i64,
+    generations: Vec<u32>,
+    images: u64,
+    names: u64,
+    blobs: u64,
+    blob_bytes: u64,
+    referrers: u64,
+    left_out: u64,
+    file_inodes: u64,
+    packs: u32,
+    pack_bytes: u64,
+    catalogue_bytes: u64,
+    free_bytes: Option<u64>,
+    slots: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
+    let disk = locate::disk(&args.medium, args.generation, None)?;
+    let info = look(&disk)?;
+    output.result(&info)?;
+    print(&info, output)?;
+    for warning in disk.warnings() {
+        output.warn(warning);
+    }
+    Ok(Exit::Done)
+}
+
+fn look(disk: &Disk) -> Result<Info, ToolError> {
+    let (root, medium) = (disk.root(), disk.medium());
+    let catalogue = CatalogueReader::open(Arc::clone(medium), root).map_err(ToolError::Disk)?;
+    let count = |kind| {
+        catalogue
+            .range_of(kind)
+            .map(|(start, end)| end - start)
+            .map_err(ToolError::Disk)
+    };
+    let blobs = count(Kind::Blob)?;
+    let mut blob_bytes = 0_u64;
+    let (first, end) = catalogue.range_of(Kind::Blob).map_err(ToolError::Disk)?;
+    for (_, leaf) in (first..end).zip(catalogue.leaves_from(first)) {
+        blob_bytes = blob_bytes.saturating_add(leaf.map_err(ToolError::Disk)?.size);
+    }
+    let (mut names, mut images) = (0, std::collections::BTreeSet::new());
+    for image in disk.images(None, None) {
+        let image = image.map_err(ToolError::Disk)?;
+        names += u64::from(matches!(image.name.reference, holdall::name::Reference::Tag(_)));
+        images.insert(image.target.sha256);
+    }
+    let packs = generation::pack_set(medium.as_ref(), root).map_err(ToolError::Disk)?;
+    Ok(Info {
+        format: holdall::format::FORMAT,
+        medium: root.medium.to_hex(),
+        origin: root.origin.clone(),
+        series: root.series.clone(),
+        epoch: root.epoch,
+        serial: root.serial,
+        generation: root.generation.get(),
+        state: state(root),
+        root: disk.root_hash().to_hex(),
+        previous: root.previous.map(|hash| hash.to_hex()),
+        time: root.time,
+        generations: medium
+            .generations()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|g| g.get())
+            .collect(),
+        images: holdall::units::len64(images.len()),
+        names,
+        blobs,
+        blob_bytes,
+        referrers: count(Kind::Referrer)?,
+        left_out: count(Kind::Absent)?,
+        file_inodes: disk
+            .files()
+            .map_err(ToolError::Disk)?
+            .map_or(0, |top| top.inodes().saturating_sub(1)),
+        packs: root.packs,
+        pack_bytes: packs.iter().map(|pack| u64::from(pack.pack_bytes)).sum(),
+        catalogue_bytes: root.catalogue_bytes,
+        free_bytes: medium.free_bytes().unwrap_or_default(),
+        slots: SlotNumber::BOTH
+            .iter()
+            .map(|slot| slot_text(medium.as_ref(), *slot))
+            .collect(),
+        warnings: disk.warnings().to_vec(),
+    })
+}
+
+const fn state(root: &Root) -> &'static str {
+    match root.state {
+        State::Open => "open",
+        State::Sealed => "sealed",
+    }
+}
+
+fn slot_text(medium: &dyn Medium, slot: SlotNumber) -> String {
+    match generation::read_slot(medium, slot) {
+        Ok(SlotState::Blank) => "blank".to_owned(),
+        Ok(SlotState::Written(slot)) => format!("generation {}", slot.generation),
+        Err(e) => e.to_string(),
+    }
+}
+
+fn print(info: &Info, output: &Output) -> Result<(), ToolError> {
+    let row =
+        |name: &str, value: String| output.line(format!("{name:<12} {}", crate::output::printable(&value)));
+    row("medium", info.medium.clone())?;
+    row("origin", info.origin.clone())?;
+    row(
+        "series",
+        format!("{}, epoch {}, serial {}", info.series, info.epoch, info.serial),
+    )?;
+    row("format", info.format.to_owned())?;
+    row(
+        "generation",
+        format!("{}, {}, written {}", info.generation, info.state, time(info.time)),
+    )?;
+    row("root", info.root.clone())?;
+    row(
+        "previous",
+        info.previous.clone().unwrap_or_else(|| "none".to_owned()),
+    )?;
+    row("images", format!("{} under {} names", info.images, info.names))?;
+    row("blobs", format!("{}, {}", info.blobs, bytes(info.blob_bytes)))?;
+    row("referrers", info.referrers.to_string())?;
+    row("left out", info.left_out.to_string())?;
+    row("files", format!("{} files and folders", info.file_inodes))?;
+    row("packs", format!("{}, {}", info.packs, bytes(info.pack_bytes)))?;
+    row("catalogue", bytes(info.catalogue_bytes))?;
+    if let Some(free) = info.free_bytes {
+        row("free", bytes(free))?;
+    }
+    if output.is_verbose() {
+        for (number, slot) in info.slots.iter().enumerate() {
+            row(&format!("superblock.{number}"), slot.clone())?;
+        }
+        let generations: Vec<String> = info.generations.iter().map(ToString::to_string).collect();
+        row("generations", generations.join(" "))?;
+    }
+    Ok(())
+}

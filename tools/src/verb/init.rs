@@ -1,0 +1,65 @@
+//! `holdall init`: a new, empty disk.
+
+use crate::exit::{Exit, ToolError};
+use crate::output::{self, Output};
+use holdall::generation::{self, Labels};
+use holdall::medium::DirectoryMedium;
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder to make the disk in; made if it is not there
+    medium: PathBuf,
+    /// Who writes this disk [this host's name]
+    #[arg(long, value_name = "TEXT")]
+    origin: Option<String>,
+    /// The series of disks that this one belongs to
+    #[arg(long, value_name = "TEXT", default_value = "default")]
+    series: String,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
+    let medium = DirectoryMedium::create(&args.medium)?;
+    let labels = Labels {
+        origin: args.origin.clone().unwrap_or_else(host_name),
+        series: args.series.clone(),
+    };
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let root = generation::init(
+        &medium,
+        &labels,
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+    )?;
+    let place = args.medium.display();
+    output.say(format!(
+        "{place}: a new disk, medium {}, origin {}, series {}",
+        root.medium, root.origin, root.series
+    ))?;
+    output.note(format!(
+        "next: holdall add {place} oci:DIR dir:FOLDER docker://NAME …"
+    ));
+    let mut result = output::generation(&root, root.hash());
+    if let Some(object) = result.as_object_mut() {
+        object.insert("origin".to_owned(), json!(root.origin));
+        object.insert("series".to_owned(), json!(root.series));
+    }
+    output.result(&result)?;
+    Ok(Exit::Done)
+}
+
+/// The host's name, as the kernel has it.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() {
+        "unnamed".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
