@@ -93,7 +93,7 @@ pub enum Error {
         why: String,
     },
     /// The run was interrupted on request.
-    #[error("interrupted; the medium is as it was before")]
+    #[error("interrupted; the last generation stands as it was")]
     Interrupted,
     /// One failure seen by several readers that waited for the same bytes.
     #[error("{0}")]

@@ -17,8 +17,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// A tag of a layout, and the digest it stands for.
+type Tagged = (String, String);
+
 /// A disk with some images of the corpus: as (tag, digest) of its layout.
-fn with_corpus(count: usize) -> Option<(Stage, PathBuf, Vec<(String, String)>)> {
+fn with_corpus(count: usize) -> Option<(Stage, PathBuf, Vec<Tagged>)> {
     let layout = corpus()?.join("oci");
     let stage = Stage::new();
     stage.init();

@@ -10,17 +10,22 @@
 mod sample;
 
 use holdall::Error;
+use holdall::blob::FrameSource;
 use holdall::format::catalogue::{self, LeafPage};
-use holdall::format::content::{Content, Place};
+use holdall::format::content::{Content, Place, TreeRef};
 use holdall::format::frame::{FrameHeader, FrameKind};
 use holdall::format::pack::{FOOTER_LEN, FrameRecord, HEADER_LEN, SetRecord};
 use holdall::format::superblock::SLOT_LEN;
+use holdall::format::tree::{Metadata, Node, TreeEntry, TreePage};
 use holdall::generation;
+use holdall::ids::PageHash;
 use holdall::medium::{Medium, MediumFile, MemoryMedium, SlotNumber};
 use holdall::merkle;
 use holdall::monitor::Silent;
+use holdall::name::EntryName;
 use holdall::pack::PackTables;
 use holdall::reader::{Disk, OpenOptions};
+use holdall::tree::Directory;
 use holdall::units::{Generation, PackNumber, index, len64};
 use holdall::verify::{Report, VerifyOptions, verify};
 use std::ops::Range;
@@ -53,7 +58,11 @@ fn frames(medium: &MemoryMedium) -> Vec<FrameRecord> {
     let set = generation::pack_set(medium, &root).unwrap();
     let mut out = Vec::new();
     let tables = PackTables::open(medium, &root.medium, &set[0]).unwrap();
-    tables.frames(|_, frame| Ok(out.push(frame))).unwrap();
+    let mut push = |_, frame| {
+        out.push(frame);
+        Ok(())
+    };
+    tables.frames(&mut push).unwrap();
     out
 }
 
@@ -475,17 +484,19 @@ fn with_places(medium: &MemoryMedium, change: impl Fn(&mut Place)) {
     });
 }
 
+/// What is made of a place.
+type Lie = Box<dyn Fn(&mut Place)>;
+
 #[test]
 fn places_that_lie_give_errors_and_never_other_bytes() {
     let whole = disk();
     let frames = frames(&whole);
     let other = frames
         .iter()
-        .filter(|f| f.kind == FrameKind::Plaintext)
-        .next_back()
+        .rfind(|f| f.kind == FrameKind::Plaintext)
         .unwrap()
         .clone();
-    let lies: [(&str, Box<dyn Fn(&mut Place)>); 8] = [
+    let lies: [(&str, Lie); 8] = [
         ("start", Box::new(|p| p.start += 1)),
         ("start at the end", Box::new(|p| p.start = u32::MAX)),
         (
@@ -574,4 +585,63 @@ fn one_damaged_table_costs_no_frame() {
         )
         .unwrap();
     assert!(FrameHeader::decode(&header, "a test").is_ok());
+}
+
+/// A directory whose page says that each of its entries has very many inodes: numbers that are sums of
+/// such counts would overflow some levels further down.
+#[test]
+fn a_directory_that_holds_more_than_it_counts_is_malformed() {
+    let at = Place {
+        pack: PackNumber::new(1),
+        ..Place::default()
+    };
+    let inner = TreeRef {
+        depth: 0,
+        hash: PageHash::of(b"inner"),
+        entries: 1,
+        inodes: (1 << 48) - 1,
+        subdirectories: 0,
+        place: at,
+    };
+    let metadata = Metadata {
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtime_sec: 0,
+        mtime_nsec: 0,
+        xattrs: Vec::new(),
+    };
+    let entry = |name: &[u8]| TreeEntry {
+        name: EntryName::new(name).unwrap(),
+        metadata: metadata.clone(),
+        node: Node::Directory(inner),
+    };
+    let page = TreePage::Leaf(vec![entry(b"a"), entry(b"b")]);
+    let hash = page.encode().0;
+    let top = TreeRef {
+        hash,
+        entries: 2,
+        ..inner
+    };
+    let directory = Directory::top(Arc::new(OnePage(page)), top, metadata.clone());
+    assert!(matches!(
+        directory.entries(0).next(),
+        Some(Err(Error::Malformed { .. }))
+    ));
+    assert!(matches!(directory.find(5), Err(Error::Malformed { .. })));
+}
+
+#[derive(Debug)]
+struct OnePage(TreePage);
+
+impl FrameSource for OnePage {
+    fn frame(&self, _: &Place) -> holdall::Result<Arc<holdall::pack::Frame>> {
+        Err(Error::missing("a frame"))
+    }
+    fn name_of(&self, _: &Place) -> String {
+        "a page".to_owned()
+    }
+    fn tree_page(&self, _: &PageHash, _: u8, _: &Place) -> holdall::Result<Arc<TreePage>> {
+        Ok(Arc::new(self.0.clone()))
+    }
 }

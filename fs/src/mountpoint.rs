@@ -133,7 +133,6 @@ pub(crate) fn check(path: &Path) -> Result<PathBuf, FsError> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     const TABLE: &[u8] = b"22 1 0:20 / /proc rw,nosuid - proc proc rw\n\

@@ -11,9 +11,15 @@ fuzz_target!(|bytes: &[u8]| {
     if bytes.windows(4).any(|w| w.eq_ignore_ascii_case(b"cred")) || bytes.contains(&b'\\') {
         return;
     }
-    let (Ok(mut file), Ok(repository)) = (tempfile::NamedTempFile::new(), Repository::parse("quay.io/a/b")) else { return };
+    let (Ok(mut file), Ok(repository)) = (tempfile::NamedTempFile::new(), Repository::parse("quay.io/a/b"))
+    else {
+        return;
+    };
     if file.write_all(bytes).is_ok() {
-        let places = AuthPlaces { registry_auth_file: Some(file.path().to_owned()), ..AuthPlaces::default() };
+        let places = AuthPlaces {
+            registry_auth_file: Some(file.path().to_owned()),
+            ..AuthPlaces::default()
+        };
         let _refused = places.look_up(&repository);
     }
 });

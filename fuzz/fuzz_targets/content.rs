@@ -7,7 +7,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut from = Decoder::new(bytes, "fuzz");
-    let Ok(mut content) = Content::decode(&mut from) else { return };
+    let Ok(mut content) = Content::decode(&mut from) else {
+        return;
+    };
     if content.decode_places(&mut from).is_ok() {
         let mut out = Encoder::new();
         content.encode(&mut out);

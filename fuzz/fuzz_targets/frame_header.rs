@@ -6,7 +6,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let _refused = FrameHeader::decode(bytes, "fuzz");
-    let Some(entries) = bytes.len().checked_sub(FIXED_LEN) else { return };
+    let Some(entries) = bytes.len().checked_sub(FIXED_LEN) else {
+        return;
+    };
     let chunks = entries / ENTRY_LEN;
     let mut header = bytes[..FIXED_LEN + chunks * ENTRY_LEN].to_vec();
     header[..4].copy_from_slice(b"HFRM");

@@ -6,8 +6,13 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let _refused = EntryName::new(bytes);
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    for parsed in [ImageName::parse(text), ImageName::parse_familiar(text)].into_iter().flatten() {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    for parsed in [ImageName::parse(text), ImageName::parse_familiar(text)]
+        .into_iter()
+        .flatten()
+    {
         assert_eq!(ImageName::parse(&parsed.to_string()).as_ref(), Ok(&parsed));
     }
 });

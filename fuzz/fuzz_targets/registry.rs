@@ -11,16 +11,36 @@ use std::sync::{Arc, LazyLock};
 
 static RUNTIME: LazyLock<Option<(tokio::runtime::Runtime, Registry)>> = LazyLock::new(|| {
     let medium = MemoryMedium::new();
-    init(&medium, &Labels { origin: "fuzz".to_owned(), series: "fuzz".to_owned() }, 0).ok()?;
+    init(
+        &medium,
+        &Labels {
+            origin: "fuzz".to_owned(),
+            series: "fuzz".to_owned(),
+        },
+        0,
+    )
+    .ok()?;
     let disk = Disk::open(Arc::new(medium), &OpenOptions::default()).ok()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    Some((runtime, Registry::new(disk, &RegistryOptions::default(), Arc::new(Silent))))
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
+    Some((
+        runtime,
+        Registry::new(disk, &RegistryOptions::default(), Arc::new(Silent)),
+    ))
 });
 
 fuzz_target!(|text: &str| {
-    let Some((runtime, registry)) = RUNTIME.as_ref() else { return };
+    let Some((runtime, registry)) = RUNTIME.as_ref() else {
+        return;
+    };
     let (path, range) = text.split_once('\n').unwrap_or((text, ""));
-    let request = hyper::Request::builder().uri(path).header("host", "localhost").header("range", range).body(());
+    let request = hyper::Request::builder()
+        .uri(path)
+        .header("host", "localhost")
+        .header("range", range)
+        .body(());
     if let Ok(request) = request {
         let _response = runtime.block_on(registry.answer(request));
     }

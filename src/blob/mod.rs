@@ -19,9 +19,9 @@ pub trait FrameSource: Send + Sync + std::fmt::Debug {
     /// The frame at a place, every byte checked.
     fn frame(&self, place: &Place) -> Result<Arc<Frame>>;
 
-    /// Begins to load a frame, where that can be done in the background.
-    fn prefetch(&self, place: &Place) {
-        let _ = place;
+    /// Says which frames will be wanted next, soonest first: they may be loaded in the background.
+    fn prefetch(&self, places: &[Place]) {
+        let _ = places;
     }
 
     /// The frame's place, for messages.
@@ -309,19 +309,22 @@ impl BlobReader {
         Ok(done)
     }
 
-    /// Begins to load, in the background, the frame after the one that covers `offset`.
+    /// Begins to load, in the background, the frames after the one that covers `offset`; returns at once.
     pub fn read_ahead(&self, offset: u64) {
         if offset >= self.size || !matches!(self.content.as_ref(), Content::List(_)) {
             return;
         }
         // A hint: whatever is wrong will be said by the read itself.
         if let Ok((piece, more)) = self.pieces_at(offset) {
-            let same = |p: &&Piece| {
-                p.is_zeros() || (p.place.pack, p.place.frame) == (piece.place.pack, piece.place.frame)
-            };
-            if let Some(next) = more.iter().find(|p| !same(p)) {
-                self.source.prefetch(&next.place);
+            let mut last = piece.place;
+            let mut next = Vec::new();
+            for piece in more.iter().filter(|p| !p.is_zeros()) {
+                if (piece.place.pack, piece.place.frame) != (last.pack, last.frame) {
+                    next.push(piece.place);
+                    last = piece.place;
+                }
             }
+            self.source.prefetch(&next);
         }
     }
 }

@@ -49,13 +49,13 @@ struct Walk {
     added: FilesAdded,
 }
 
-/// Metadata of folders that no source gave any.
+/// Metadata of folders that no source gave any: as a folder made now. Those there already keep theirs.
 fn passed_through() -> Metadata {
     Metadata {
         mode: 0o755,
         uid: 0,
         gid: 0,
-        mtime_sec: 0,
+        mtime_sec: super::commit::now(),
         mtime_nsec: 0,
         xattrs: Vec::new(),
     }

@@ -134,6 +134,15 @@ impl Medium for DirectoryMedium {
         Ok(bytes)
     }
 
+    fn will_need(&self, file: MediumFile, offset: u64, len: u64) {
+        use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+        if let (Ok(handle), Ok(offset), Ok(len)) =
+            (self.reading(file), i64::try_from(offset), i64::try_from(len))
+        {
+            let _hint_only = posix_fadvise(&handle, offset, len, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+        }
+    }
+
     fn packs(&self) -> Result<Vec<PackNumber>> {
         let numbers = self.numbers("packs", |name| number(name.strip_suffix(".pack")?))?;
         Ok(numbers.into_iter().map(PackNumber::new).collect())

@@ -84,6 +84,12 @@ pub trait Medium: Send + Sync + fmt::Debug {
     /// The caller has bounded `len`.
     fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Vec<u8>>;
 
+    /// Says that these bytes will be read soon, so that the device can begin. A hint: nothing waits, and
+    /// nothing is said of failures.
+    fn will_need(&self, file: MediumFile, offset: u64, len: u64) {
+        let _ = (file, offset, len);
+    }
+
     /// Numbers of the packs that are there, ascending, whether whole or not.
     fn packs(&self) -> Result<Vec<PackNumber>>;
 

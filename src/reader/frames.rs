@@ -9,12 +9,14 @@ use crate::format::content::Place;
 use crate::format::list::ListPage;
 use crate::format::tree::TreePage;
 use crate::ids::PageHash;
-use crate::medium::Medium;
+use crate::medium::{Medium, MediumFile};
 use crate::pack::{self, Frame};
 use crate::units::len64;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, GuardResult};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,11 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 64;
 /// Decoded pages kept, by their stored size in bytes.
 const PAGE_CACHE: u64 = 8 * 1024 * 1024;
+
+/// Frames loaded ahead of a reader in order.
+const LOAD_AHEAD: usize = 3;
+/// Hints that are remembered, so that none is given twice.
+const HINTS: usize = 128;
 
 type FrameKey = (u32, u32, u32);
 
@@ -77,6 +84,7 @@ pub(super) struct CachedFrames {
     deadline: Duration,
     loads: Sender<Load>,
     prefetches: Sender<Load>,
+    hinted: Mutex<VecDeque<FrameKey>>,
 }
 
 impl std::fmt::Debug for CachedFrames {
@@ -121,6 +129,7 @@ impl CachedFrames {
             deadline,
             loads,
             prefetches,
+            hinted: Mutex::default(),
         })
     }
 
@@ -197,12 +206,27 @@ impl FrameSource for CachedFrames {
         Ok(frame)
     }
 
-    fn prefetch(&self, place: &Place) {
-        if self.frames.peek(&key(place)).is_none() {
+    fn prefetch(&self, places: &[Place]) {
+        let (soon, later) = places.split_at(places.len().min(LOAD_AHEAD));
+        for place in soon.iter().filter(|p| self.frames.peek(&key(p)).is_none()) {
             let _dropped_where_busy = self.prefetches.try_send(Load {
                 place: *place,
                 reply: None,
             });
+        }
+        // What follows costs none of our memory yet: only the device begins with it.
+        let mut hinted = self.hinted.lock();
+        for place in soon.iter().chain(later) {
+            if hinted.contains(&key(place)) || self.frames.peek(&key(place)).is_some() {
+                continue;
+            }
+            if hinted.len() >= HINTS {
+                hinted.pop_front();
+            }
+            hinted.push_back(key(place));
+            let file = MediumFile::Pack(place.pack);
+            self.medium
+                .will_need(file, u64::from(place.frame.get()), u64::from(place.frame_bytes));
         }
     }
 

@@ -181,9 +181,10 @@ fn check_frame(bytes: &[u8], record: &FrameRecord, full: bool, place: &impl Fn()
             "the frame's header and the pack's tables contradict each other",
         ));
     }
+    pack::check_stored(&header, bytes.get(header.len()..).unwrap_or_default(), place)?;
     if full {
         pack::decode_frame(bytes, place).map(|_| ())
     } else {
-        pack::check_stored(&header, bytes.get(header.len()..).unwrap_or_default(), place)
+        Ok(())
     }
 }

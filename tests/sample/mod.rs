@@ -141,8 +141,11 @@ pub fn read(disk: &Disk, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Paths and SHA-256s of files that were read, and what could not be.
+pub type ReadFiles = (Vec<(String, Sha256)>, Vec<Error>);
+
 /// Every file below the tree of files, as path and SHA-256 of the bytes that were read; errors counted.
-pub fn read_files(disk: &Disk) -> Result<(Vec<(String, Sha256)>, Vec<Error>)> {
+pub fn read_files(disk: &Disk) -> Result<ReadFiles> {
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     let mut waiting: Vec<(String, Directory)> =
         disk.files()?.map(|d| (String::new(), d)).into_iter().collect();

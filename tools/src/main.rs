@@ -54,14 +54,9 @@ struct Global {
     /// Say more: each step
     #[arg(short, long, global = true)]
     verbose: bool,
-    /// The host's state folder, for the index [/var/lib/holdall for root, else $XDG_STATE_HOME/holdall]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FOLDER",
-        env = "HOLDALL_STATE",
-        hide_env_values = true
-    )]
+    /// The host's state folder, for the index of each disk [$HOLDALL_STATE; else /var/lib/holdall for root,
+    /// $XDG_STATE_HOME/holdall for others]
+    #[arg(long, global = true, value_name = "FOLDER")]
     state: Option<PathBuf>,
 }
 

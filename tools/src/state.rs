@@ -11,7 +11,8 @@ pub fn folder(asked: Option<PathBuf>) -> Result<PathBuf, ToolError> {
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    if let Some(folder) = asked {
+    let named = std::env::var_os("HOLDALL_STATE").filter(|value| !value.is_empty());
+    if let Some(folder) = asked.or(named.map(PathBuf::from)) {
         return Ok(folder);
     }
     if nix::unistd::geteuid().is_root() {

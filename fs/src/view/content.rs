@@ -74,28 +74,27 @@ impl OpenFile {
         }
         let end = offset.saturating_add(len64(len));
         let sequential = self.next.swap(end, Ordering::Relaxed) == offset || len >= SEQUENTIAL_BYTES;
-        let first = self.reader.slice_at(offset, len)?;
-        // After what is waited for has been asked of the medium, so as not to come before it.
-        if sequential && end < size {
-            self.reader.read_ahead(end);
+        // First, so that what this read needs besides its first frame is loaded beside it too.
+        if sequential {
+            self.reader.read_ahead(offset);
         }
+        let first = self.reader.slice_at(offset, len)?;
         if first.len() >= len {
             return Ok(Piece::Slice(cut(&first, 0, len)));
         }
         buffer.clear();
         buffer.extend_from_slice(&first);
-        buffer.resize(len, 0);
-        let rest = buffer.get_mut(first.len()..).unwrap_or_default();
-        let filled = first.len()
-            + self
-                .reader
-                .read_at(offset.saturating_add(len64(first.len())), rest)?;
-        if filled < len {
-            return Err(FsError::CutShort {
-                number: self.number,
-                end: offset.saturating_add(len64(filled)),
-                size,
-            });
+        while buffer.len() < len {
+            let at = offset.saturating_add(len64(buffer.len()));
+            let slice = self.reader.slice_at(at, len - buffer.len())?;
+            if slice.is_empty() {
+                return Err(FsError::CutShort {
+                    number: self.number,
+                    end: at,
+                    size,
+                });
+            }
+            buffer.extend_from_slice(&slice);
         }
         Ok(Piece::Assembled(buffer))
     }

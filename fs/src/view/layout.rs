@@ -138,7 +138,6 @@ How to use it (from this folder)
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use serde_json::Value;
 

@@ -84,7 +84,6 @@ impl Mirrored {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     fn candidates(path: &str, ns: Option<&str>) -> Vec<String> {

@@ -1,8 +1,3 @@
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
 use super::*;
 use holdall::monitor::Silent;
 use http_body_util::BodyExt as _;

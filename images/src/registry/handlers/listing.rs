@@ -147,7 +147,6 @@ fn listed(
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     fn page(tags: &[&str], after: Option<&str>, page: usize) -> (Vec<String>, bool) {

@@ -143,7 +143,6 @@ fn unreadable(blob: &Blob, err: &serde_json::Error) -> holdall::Error {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use holdall::ids::Sha256;
 
