@@ -68,7 +68,7 @@ impl Medium for Watched {
     fn len(&self, file: MediumFile) -> Result<Option<u64>> {
         self.medium.len(file)
     }
-    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Vec<u8>> {
+    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<bytes::Bytes> {
         self.medium.read(file, offset, len)
     }
     fn packs(&self) -> Result<Vec<PackNumber>> {

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::ids::{ChunkId, FrameHash, MediumId, PageHash};
 use crate::units::{PackNumber, PackOffset, len32};
 
-const MAGIC: &[u8; 8] = b"HLDPACK\n";
+/// What a pack begins with.
+pub const MAGIC: &[u8; 8] = b"HLDPACK\n";
 const FOOTER_MAGIC: &[u8; 8] = b"HLDPFOOT";
 /// Length of a pack's header.
 pub const HEADER_LEN: usize = 64;

@@ -1,14 +1,17 @@
 //! A medium in a directory of the host's file system.
 
-use super::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber};
+use super::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber, aligned};
 use crate::error::{Error, Result};
 use crate::units::{Generation, PackNumber, len64};
+use bytes::Bytes;
+use nix::fcntl::OFlag;
 use parking_lot::Mutex;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{IoSlice, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most files of the medium held open for reading.
 const OPEN_FILES: usize = 64;
@@ -17,6 +20,8 @@ const OPEN_FILES: usize = 64;
 #[derive(Debug)]
 pub struct DirectoryMedium {
     path: PathBuf,
+    /// Whether packs are read past the kernel's cache.
+    direct: AtomicBool,
     /// Files open for reading, most recently used last. Few enough that a scan beats a map.
     open: Mutex<Vec<(MediumFile, Arc<File>)>>,
 }
@@ -33,8 +38,17 @@ impl DirectoryMedium {
         }
         Ok(Self {
             path: path.to_owned(),
+            direct: AtomicBool::new(false),
             open: Mutex::new(Vec::new()),
         })
+    }
+
+    /// The medium at `path`, whose packs are read past the kernel's cache where the file system can:
+    /// for a reader whose own output is cached, as a mount's is, so that nothing is cached twice.
+    pub fn open_direct(path: &Path) -> Result<Self> {
+        let medium = Self::open(path)?;
+        medium.direct.store(true, Ordering::Relaxed);
+        Ok(medium)
     }
 
     /// The medium at `path`, making the directory where it is not there.
@@ -52,6 +66,21 @@ impl DirectoryMedium {
         move |e| Error::io(place.clone(), e)
     }
 
+    fn is_direct(&self, file: MediumFile) -> bool {
+        matches!(file, MediumFile::Pack(_)) && self.direct.load(Ordering::Relaxed)
+    }
+
+    fn read_err(&self, file: MediumFile, offset: u64, len: usize) -> impl Fn(std::io::Error) -> Error {
+        let (place, other) = (self.place(file), self.err(file));
+        move |e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => Error::malformed(
+                place.clone(),
+                format!("cut short: {len} bytes expected at {offset}"),
+            ),
+            _ => other(e),
+        }
+    }
+
     fn reading(&self, file: MediumFile) -> Result<Arc<File>> {
         let mut open = self.open.lock();
         if let Some(at) = open.iter().position(|(name, _)| *name == file) {
@@ -61,11 +90,26 @@ impl DirectoryMedium {
         }
         drop(open);
         // A medium holds no links: one that was put there must not lead the reader elsewhere.
-        let handle = OpenOptions::new()
-            .read(true)
-            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits() | nix::fcntl::OFlag::O_NONBLOCK.bits())
-            .open(self.path_of(file))
-            .map_err(self.err(file))?;
+        let open_with = |more: OFlag| {
+            let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | more;
+            OpenOptions::new()
+                .read(true)
+                .custom_flags(flags.bits())
+                .open(self.path_of(file))
+        };
+        let handle = if self.is_direct(file) {
+            open_with(OFlag::O_DIRECT).or_else(|e| {
+                // A file system that cannot says so when the file is opened.
+                if e.raw_os_error() != Some(nix::errno::Errno::EINVAL as i32) {
+                    return Err(e);
+                }
+                self.direct.store(false, Ordering::Relaxed);
+                open_with(OFlag::empty())
+            })
+        } else {
+            open_with(OFlag::empty())
+        }
+        .map_err(self.err(file))?;
         if !handle.metadata().map_err(self.err(file))?.is_file() {
             return Err(Error::malformed(self.place(file), "not a regular file"));
         }
@@ -118,24 +162,23 @@ impl Medium for DirectoryMedium {
         }
     }
 
-    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Vec<u8>> {
+    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Bytes> {
         let handle = self.reading(file)?;
+        if self.is_direct(file) {
+            return aligned::read(&handle, offset, len).map_err(self.read_err(file, offset, len));
+        }
         let mut bytes = vec![0; len];
-        handle.read_exact_at(&mut bytes, offset).map_err(|e| {
-            if e.kind() == std::io::ErrorKind::UnexpectedEof {
-                Error::malformed(
-                    self.place(file),
-                    format!("cut short: {len} bytes expected at {offset}"),
-                )
-            } else {
-                self.err(file)(e)
-            }
-        })?;
-        Ok(bytes)
+        handle
+            .read_exact_at(&mut bytes, offset)
+            .map_err(self.read_err(file, offset, len))?;
+        Ok(Bytes::from(bytes))
     }
 
     fn will_need(&self, file: MediumFile, offset: u64, len: u64) {
         use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+        if self.is_direct(file) {
+            return;
+        }
         if let (Ok(handle), Ok(offset), Ok(len)) =
             (self.reading(file), i64::try_from(offset), i64::try_from(len))
         {

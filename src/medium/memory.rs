@@ -3,6 +3,7 @@
 use super::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber};
 use crate::error::{Error, Result};
 use crate::units::{Generation, PackNumber, index64, len64};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -154,7 +155,7 @@ impl Medium for MemoryMedium {
         Ok(self.state.lock().files.get(&file).map(|f| len64(f.bytes.len())))
     }
 
-    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Vec<u8>> {
+    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Bytes> {
         let slow = self.state.lock().faults.iter().find_map(|f| match f {
             Fault::SlowReads(time) => Some(*time),
             _ => None,
@@ -171,7 +172,7 @@ impl Medium for MemoryMedium {
         stored
             .bytes
             .get(start..start.saturating_add(len))
-            .map(<[u8]>::to_vec)
+            .map(Bytes::copy_from_slice)
             .ok_or_else(|| {
                 Error::malformed(
                     self.place(file),

@@ -3,6 +3,7 @@
 //! A small trait, so that a test can build exactly the state that a power cut leaves. What the bytes
 //! mean is not known here; which files there are is.
 
+mod aligned;
 mod directory;
 mod memory;
 
@@ -11,6 +12,7 @@ pub use memory::{Fault, MemoryMedium};
 
 use crate::error::Result;
 use crate::units::{Generation, PackNumber};
+use bytes::Bytes;
 use std::fmt;
 
 /// One file of a medium. Paths are made from these alone, never from text that came in.
@@ -82,7 +84,7 @@ pub trait Medium: Send + Sync + fmt::Debug {
 
     /// Exactly `len` bytes from `offset`; a file that ends before is malformed ("cut short").
     /// The caller has bounded `len`.
-    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Vec<u8>>;
+    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Bytes>;
 
     /// Says that these bytes will be read soon, so that the device can begin. A hint: nothing waits, and
     /// nothing is said of failures.

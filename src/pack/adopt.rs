@@ -3,11 +3,11 @@
 use super::frame::{check_stored, place_of};
 use super::tables::PackTables;
 use super::writer::record_of;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::PACK_MAX;
 use crate::format::frame::{FIXED_LEN, FrameHeader};
 use crate::format::pack::{
-    CHUNK_RECORD_LEN, ChunkRecord, FOOTER_LEN, FRAME_RECORD_LEN, FrameRecord, HEADER_LEN, SetRecord,
+    CHUNK_RECORD_LEN, ChunkRecord, FOOTER_LEN, FRAME_RECORD_LEN, FrameRecord, HEADER_LEN, MAGIC, SetRecord,
     check_header,
 };
 use crate::ids::MediumId;
@@ -43,10 +43,17 @@ pub fn examine(medium: &dyn Medium, medium_id: &MediumId, number: PackNumber) ->
     let mut frames: Vec<FrameRecord> = Vec::new();
     let mut chunks = Vec::new();
     let place = medium.place(file);
-    let header_holds = len >= len64(HEADER_LEN)
-        && check_header(&medium.read(file, 0, HEADER_LEN)?, medium_id, number, &place).is_ok();
-    if !header_holds {
+    if len < len64(HEADER_LEN) {
         return Ok(LeftOver::Partial { frames, chunks });
+    }
+    match check_header(&medium.read(file, 0, HEADER_LEN)?, medium_id, number, &place) {
+        Ok(()) => {}
+        // A whole header of another medium or format: somebody put it here, and nothing of it is ours
+        // to take over or to cut.
+        Err(e @ (Error::Unsupported { .. } | Error::Malformed { .. })) if is_pack(medium, file)? => {
+            return Err(e);
+        }
+        Err(_) => return Ok(LeftOver::Partial { frames, chunks }),
     }
     let mut offset = len32(HEADER_LEN);
     while let Some(header) = whole_frame(medium, number, offset, len)? {
@@ -127,6 +134,11 @@ pub fn scan(medium: &dyn Medium, number: PackNumber) -> Result<Scan> {
         found.stopped_at = Some(offset);
     }
     Ok(found)
+}
+
+/// Whether the file begins as packs do.
+fn is_pack(medium: &dyn Medium, file: MediumFile) -> Result<bool> {
+    Ok(medium.read(file, 0, MAGIC.len())?.as_ref() == MAGIC.as_slice())
 }
 
 fn whole_frame(

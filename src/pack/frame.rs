@@ -100,11 +100,11 @@ pub fn load(medium: &dyn Medium, at: &Place) -> Result<Frame> {
             format!("a place names a frame of {} bytes", at.frame_bytes),
         ));
     }
-    let bytes = Bytes::from(medium.read(
+    let bytes = medium.read(
         MediumFile::Pack(at.pack),
         u64::from(at.frame.get()),
         index(at.frame_bytes),
-    )?);
+    )?;
     let header = FrameHeader::decode(&bytes, &place())?;
     if header.frame_bytes() != at.frame_bytes {
         return Err(Error::malformed(

@@ -9,6 +9,7 @@ use crate::format::pack::{
 use crate::ids::{MediumId, PageHash};
 use crate::medium::{Medium, MediumFile};
 use crate::units::{PackNumber, index, len32, len64};
+use bytes::Bytes;
 
 /// The tables of one pack; only the page list (32 bytes for each 64 KiB of tables) is held.
 #[derive(Debug)]
@@ -150,7 +151,7 @@ impl<'a> PackTables<'a> {
         records: u32,
         record_len: usize,
         hash_at: usize,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Bytes> {
         let file = MediumFile::Pack(self.footer.number);
         let len = full.min(index(records) * record_len - page * full);
         let bytes = self.medium.read(file, base + len64(page * full), len)?;

@@ -84,6 +84,27 @@ pub fn disk(path: &Path, generation: Option<u32>, cache_bytes: Option<u64>) -> R
     Ok(Disk::open(medium(path)?, &options)?)
 }
 
+/// Opens the disk in a folder for a mount: what the mount shows is in the kernel's cache already, so the
+/// packs beneath are read past it, and few frames are kept.
+pub fn disk_to_mount(
+    path: &Path,
+    generation: Option<u32>,
+    cache_bytes: Option<u64>,
+) -> Result<Disk, ToolError> {
+    let options = OpenOptions {
+        generation: generation.map(Generation::new),
+        cache_bytes: cache_bytes.unwrap_or(MOUNT_CACHE),
+        ..OpenOptions::default()
+    };
+    Ok(Disk::open(
+        Arc::new(DirectoryMedium::open_direct(path)?),
+        &options,
+    )?)
+}
+
+/// Bytes of frames kept for a mount: enough for the readers of the moment.
+const MOUNT_CACHE: u64 = 16 * 1024 * 1024;
+
 fn not_there(disk: &Disk, what: impl std::fmt::Display) -> ToolError {
     ToolError::NotThere {
         place: disk.name(),

@@ -1,5 +1,6 @@
 //! A medium that can be looked at and never written: what `--dry-run` works on.
 
+use bytes::Bytes;
 use holdall::medium::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber};
 use holdall::units::{Generation, PackNumber};
 use holdall::{Error, Result, generation};
@@ -27,7 +28,7 @@ impl<M: Medium> Medium for LookingMedium<M> {
         self.0.len(file)
     }
 
-    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Vec<u8>> {
+    fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Bytes> {
         self.0.read(file, offset, len)
     }
 

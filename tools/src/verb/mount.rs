@@ -58,7 +58,7 @@ pub fn unmount(mounted: &Mounted, output: Output) -> Result<(), ToolError> {
 
 /// Runs the verb.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
-    let disk = locate::disk(&args.medium, args.generation, args.cache_size)?;
+    let disk = locate::disk_to_mount(&args.medium, args.generation, args.cache_size)?;
     disk.warnings().iter().for_each(|warning| output.warn(warning));
     // Before the mount, so that no signal can come between.
     let mut signals = signal::endings()?;
