@@ -100,6 +100,18 @@ impl BlobWriter {
         }
     }
 
+    /// Takes that many zero bytes.
+    pub fn write_zeros(&mut self, mut count: u64) -> Result<()> {
+        while count > 0 {
+            let now = self.room()?.min(index64(count));
+            let block = self.block_mut()?;
+            let len = block.len() + now;
+            block.resize(len, 0);
+            count -= len64(now);
+        }
+        Ok(())
+    }
+
     fn len_with_block(&self) -> u64 {
         self.size + len64(self.block.len() - self.hashed)
     }

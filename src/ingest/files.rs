@@ -1,5 +1,6 @@
 //! Loose files and folders: merged, in order of name, into the one tree that a generation has of them.
 
+use super::blob::BlobWriter;
 use super::folder::{FolderBuilder, MadeDirectory, OpenTreeEntry};
 use super::{Edit, Ingest, Inner, StoredBlob};
 use crate::error::{Error, Result};
@@ -11,6 +12,8 @@ use crate::format::tree::{Metadata, Node, TARGET_MAX, TreeEntry};
 use crate::ids::{BlobId, Sha256};
 use crate::name::EntryName;
 use crate::tree::Directory;
+use nix::errno::Errno;
+use nix::unistd::Whence;
 use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -400,8 +403,8 @@ impl Found {
         if !before.is_file() {
             return Err(Error::refused(format!("{place}: it is no file any more")));
         }
-        let mut writer = super::blob::BlobWriter::of(inner);
-        writer.copy_from(&mut file, &place)?;
+        let mut writer = BlobWriter::of(inner);
+        copy(&mut file, &before, &mut writer, &place)?;
         let stored = writer.finish(None, None, &place)?;
         let after = file.metadata().map_err(io)?;
         if stored.size != after.len() || metadata_of(&before) != metadata_of(&after) {
@@ -411,6 +414,39 @@ impl Found {
         *blob = Some(stored);
         Ok(())
     }
+}
+
+/// Takes a file's bytes in; what the file system says are holes is not read.
+fn copy(file: &mut File, found: &std::fs::Metadata, writer: &mut BlobWriter, place: &str) -> Result<()> {
+    if found.blocks().saturating_mul(512) >= found.len() {
+        writer.copy_from(file, place)?;
+        return Ok(());
+    }
+    let seek = |file: &File, at: u64, whence| {
+        let at = i64::try_from(at).unwrap_or(i64::MAX);
+        match nix::unistd::lseek(file, at, whence) {
+            Ok(found) => Ok(u64::try_from(found).ok()),
+            // Past the last byte of what is asked for.
+            Err(Errno::ENXIO) => Ok(None),
+            Err(e) => Err(Error::io(place, e.into())),
+        }
+    };
+    let mut at = 0;
+    while let Some(start) = seek(file, at, Whence::SeekData)? {
+        writer.write_zeros(start.saturating_sub(at))?;
+        let end = seek(file, start, Whence::SeekHole)?.unwrap_or_else(|| found.len());
+        // A search for a hole has moved the place where reading goes on.
+        seek(file, start, Whence::SeekSet)?;
+        let read = writer.copy_from(
+            &mut std::io::Read::take(&mut *file, end.saturating_sub(start)),
+            place,
+        )?;
+        at = start + read;
+        if at < end {
+            return Ok(());
+        }
+    }
+    writer.write_zeros(found.len().saturating_sub(at))
 }
 
 fn metadata_of(found: &std::fs::Metadata) -> Metadata {

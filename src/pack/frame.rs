@@ -8,9 +8,6 @@ use crate::medium::{Medium, MediumFile};
 use crate::units::{PackNumber, PackOffset, index, len32};
 use bytes::Bytes;
 
-/// The largest zstd window that is accepted, as a power of two: a frame's plaintext, no more.
-const WINDOW_LOG_MAX: u32 = 20;
-
 /// A frame whose every byte was checked.
 #[derive(Debug, Clone)]
 pub struct Frame {
@@ -148,10 +145,10 @@ fn decode(header: &FrameHeader, stored: Bytes, place: impl Fn() -> String) -> Re
         Codec::Raw => stored,
         Codec::Zstd => {
             // The buffer is of the declared size, which the header's decoder has bounded; a stream
-            // that wants more fails instead of growing it.
+            // that wants more fails instead of growing it. Decompression in one pass has no window
+            // besides that buffer.
             let broken = |e: std::io::Error| Error::malformed(place(), format!("zstd: {e}"));
             let mut decompressor = zstd::bulk::Decompressor::new().map_err(broken)?;
-            decompressor.window_log_max(WINDOW_LOG_MAX).map_err(broken)?;
             Bytes::from(
                 decompressor
                     .decompress(&stored, index(header.plain_bytes))
