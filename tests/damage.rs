@@ -429,7 +429,7 @@ fn a_root_of_another_medium_is_not_taken() {
     let foreign = other
         .read(MediumFile::Root(LAST), 0, len(&other, MediumFile::Root(LAST)))
         .unwrap();
-    medium.tamper(MediumFile::Root(LAST), |bytes| *bytes = foreign.clone());
+    medium.tamper(MediumFile::Root(LAST), |bytes| *bytes = foreign.to_vec());
     let disk = sample::open(&share(&medium)).unwrap();
     assert_eq!(disk.root().generation.get(), 2);
     // Nor where its slot comes with it, as the older one says otherwise; asked for by number it opens.
@@ -451,7 +451,7 @@ fn a_pack_of_another_medium_is_named_and_gives_no_wrong_bytes() {
     sample::init(&other);
     sample::add(&share(&other), state.path(), &sample::blobs(900)).unwrap();
     let foreign = other.read(PACK, 0, len(&other, PACK)).unwrap();
-    medium.tamper(PACK, |bytes| *bytes = foreign.clone());
+    medium.tamper(PACK, |bytes| *bytes = foreign.to_vec());
     let read = readable(&medium, &all()).unwrap();
     assert!(read[0] && read[1] && read[2] && read[8] && !read[5], "{read:?}");
     let report = verified(&medium, false).unwrap();

@@ -434,7 +434,7 @@ fn copy(file: &mut File, found: &std::fs::Metadata, writer: &mut BlobWriter, pla
     let mut at = 0;
     while let Some(start) = seek(file, at, Whence::SeekData)? {
         writer.write_zeros(start.saturating_sub(at))?;
-        let end = seek(file, start, Whence::SeekHole)?.unwrap_or_else(|| found.len());
+        let end = seek(file, start, Whence::SeekHole)?.unwrap_or(found.len());
         // A search for a hole has moved the place where reading goes on.
         seek(file, start, Whence::SeekSet)?;
         let read = writer.copy_from(
