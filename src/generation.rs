@@ -190,7 +190,9 @@ fn no_generation(medium: &dyn Medium, mut damaged: Vec<Error>) -> Error {
     };
     let why = match damaged.pop() {
         Some(e) => format!("neither slot of the superblock can be used ({e}), {offer}"),
-        None => format!("both slots of the superblock are blank: init was interrupted, {offer}"),
+        None => format!(
+            "both slots of the superblock are blank: holdall init was interrupted (empty the folder and run it again), {offer}"
+        ),
     };
     Error::malformed(place, why)
 }

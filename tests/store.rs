@@ -8,13 +8,15 @@
     reason = "a test fails by panicking, and makes and damages files of its own"
 )]
 
+use holdall::format::catalogue::{FOOTER_LEN, Footer, InteriorPage};
 use holdall::generation::{self, Labels};
 use holdall::ids::Sha256;
 use holdall::ingest::{Ingest, IngestOptions, NameChange, StoredBlob};
-use holdall::medium::{DirectoryMedium, Fault, Medium, MediumFile, MemoryMedium};
+use holdall::medium::{DirectoryMedium, Fault, Medium, MediumFile, MemoryMedium, SlotNumber};
 use holdall::monitor::Silent;
 use holdall::name::{EntryName, ImageName, Repository};
 use holdall::reader::{Disk, Found, Node, OpenOptions};
+use holdall::units::PackNumber;
 use holdall::verify::{VerifyOptions, verify};
 use holdall::{Error, Result};
 use std::path::Path;
@@ -525,4 +527,86 @@ fn a_medium_that_hangs_costs_an_error_not_a_thread() {
     memory.set_faults(&[]);
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(read(&disk, &Sha256::of(&bytes)).unwrap(), bytes);
+}
+
+#[test]
+fn nothing_is_added_to_a_disk_that_has_lost_a_pack() {
+    let (medium, memory) = memory();
+    let state = tempfile::tempdir().unwrap();
+    for seed in [1, 2] {
+        let ingest = begin(&medium, state.path()).unwrap();
+        store(&ingest, &noise(2_000_000, seed));
+        ingest.commit().unwrap();
+    }
+    memory.take(MediumFile::Pack(PackNumber::new(1)));
+    assert!(
+        matches!(begin(&medium, state.path()), Err(Error::Missing { place }) if place.contains("000001.pack"))
+    );
+}
+
+#[test]
+fn a_run_killed_between_root_and_slot_is_taken_up_and_nothing_is_stored_twice() {
+    let (medium, memory) = memory();
+    let state = tempfile::tempdir().unwrap();
+    let bytes = noise(8_000_000, 1);
+    let slot = MediumFile::Slot(SlotNumber::Zero);
+    let before = memory.read(slot, 0, 4096).unwrap();
+    let ingest = begin(&medium, state.path()).unwrap();
+    store(&ingest, &bytes);
+    ingest.commit().unwrap();
+    memory.tamper(slot, |slot| *slot = before.to_vec());
+    assert_eq!(open(&medium).blob_count().unwrap(), 0);
+    let stored = stored_bytes(&memory);
+    let ingest = begin(&medium, state.path()).unwrap();
+    let known = ingest.known_blob(&Sha256::of(&bytes)).unwrap().unwrap();
+    ingest.put_blob(&known, None).unwrap();
+    assert!(ingest.commit().unwrap().changed);
+    assert!(stored_bytes(&memory) - stored < 100_000);
+    assert_eq!(read(&open(&medium), &Sha256::of(&bytes)).unwrap(), bytes);
+    assert_whole(&medium);
+}
+
+#[test]
+fn a_catalogue_page_that_leads_to_its_sibling_is_an_error_whatever_was_read_before() {
+    let (medium, memory) = memory();
+    let state = tempfile::tempdir().unwrap();
+    let ingest = begin(&medium, state.path()).unwrap();
+    for n in 0..601_u32 {
+        let blob = ingest.store_small(&n.to_le_bytes(), None, "test").unwrap();
+        ingest.put_blob(&blob, None).unwrap();
+    }
+    let root = ingest.commit().unwrap().root;
+    let file = MediumFile::Catalogue(root.generation);
+    memory.tamper(file, |bytes| {
+        let footer = Footer::decode(&bytes[bytes.len() - FOOTER_LEN..], "footer").unwrap();
+        let (at, len) = (
+            usize::try_from(footer.top).unwrap(),
+            usize::try_from(footer.top_bytes).unwrap(),
+        );
+        let mut top =
+            InteriorPage::decode(&bytes[at..at + len], footer.level, &root.catalogue_root, "top").unwrap();
+        let first = top.children[0].clone();
+        top.children[1].offset = first.offset;
+        top.children[1].page_bytes = first.page_bytes;
+        bytes.splice(at..at + len, top.encode());
+    });
+    let disk = open(&medium);
+    assert!(disk.blob_at(0).unwrap().is_some());
+    assert!(matches!(disk.blob_at(300), Err(Error::Mismatch { .. })));
+    let report = verify(&medium, &VerifyOptions::default(), &Silent).unwrap();
+    assert!(report.catalogue_damaged && !report.is_whole());
+}
+
+#[test]
+fn an_image_whose_leaf_is_not_its_manifest_s_is_damage() {
+    let (medium, _) = memory();
+    let state = tempfile::tempdir().unwrap();
+    let ingest = begin(&medium, state.path()).unwrap();
+    let one = ingest.store_small(b"{\"one\":1}", None, "test").unwrap();
+    ingest
+        .put_image(&ImageName::parse("docker.io/a/b:1").unwrap(), &one, "x/y")
+        .unwrap();
+    ingest.commit().unwrap();
+    let report = verify(&medium, &VerifyOptions::default(), &Silent).unwrap();
+    assert!(!report.is_whole() && report.damaged_blobs.contains(&Sha256::of(b"{\"one\":1}")));
 }

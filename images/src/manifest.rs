@@ -237,21 +237,51 @@ impl Document {
     }
 }
 
-/// The descriptors of a list of referrers or of a layout's `index.json`, in order. Their media types
-/// are kept as they are.
+/// The descriptors of a list of referrers, in order. Their media types are kept as they are.
 pub fn parse_descriptors(bytes: &[u8], place: &str) -> Result<Vec<Descriptor>> {
+    let entries = parse_entries(bytes, place)?;
+    entries
+        .into_iter()
+        .map(|entry| entry.map_err(|bad| bad.error))
+        .collect()
+}
+
+/// A descriptor that cannot be used.
+#[derive(Debug)]
+pub struct BadEntry {
+    /// The digest as it stands there.
+    pub digest: String,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// What is wrong with it.
+    pub error: Error,
+}
+
+/// The descriptors of a layout's `index.json`, in order, those that cannot be used among them. Their media
+/// types are kept as they are. All of them are in memory at once.
+pub fn parse_entries(bytes: &[u8], place: &str) -> Result<Vec<std::result::Result<Descriptor, Box<BadEntry>>>> {
     #[derive(Deserialize)]
     struct Listing {
         #[serde(default)]
         manifests: Option<Vec<RawDescriptor>>,
     }
     let listing: Listing = serde_json::from_slice(bytes).map_err(|err| Error::json(place, &err))?;
-    listing
-        .manifests
-        .unwrap_or_default()
-        .into_iter()
-        .map(|raw| Descriptor::from_raw(raw, place))
-        .collect()
+    let entries = listing.manifests.unwrap_or_default().into_iter().map(|mut raw| {
+        let digest = raw.digest.clone();
+        let annotations = raw.annotations.take().unwrap_or_default();
+        match Descriptor::from_raw(raw, place) {
+            Ok(descriptor) => Ok(Descriptor {
+                annotations,
+                ..descriptor
+            }),
+            Err(error) => Err(Box::new(BadEntry {
+                digest,
+                annotations,
+                error,
+            })),
+        }
+    });
+    Ok(entries.collect())
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ pub struct CatalogueReader {
     leaves: u64,
     level: u8,
     top: Option<Page>,
-    pages: Cache<u64, Page>,
+    /// Checked pages by their subtree's hash and level: nothing else says which page it is.
+    pages: Cache<(Sha256, u8), Page>,
 }
 
 impl CatalogueReader {
@@ -105,11 +106,12 @@ impl CatalogueReader {
 
     fn child(&self, page: &InteriorPage, at: usize) -> Result<Page> {
         let child = page.children.get(at).ok_or_else(|| self.contradiction())?;
-        if let Some(found) = self.pages.get(&child.offset) {
+        let level = page.level.checked_sub(1).ok_or_else(|| self.contradiction())?;
+        if let Some(found) = self.pages.get(&(child.hash, level)) {
             return Ok(found);
         }
-        let found = self.load(child.offset, child.page_bytes, page.level - 1, &child.hash)?;
-        self.pages.insert(child.offset, found.clone());
+        let found = self.load(child.offset, child.page_bytes, level, &child.hash)?;
+        self.pages.insert((child.hash, level), found.clone());
         Ok(found)
     }
 
@@ -132,7 +134,7 @@ impl CatalogueReader {
                     let span = len64(FANOUT).saturating_pow(u32::from(level));
                     let at = (position - first) / span;
                     first += at * span;
-                    level -= 1;
+                    level = level.checked_sub(1).ok_or_else(|| self.contradiction())?;
                     page = self.child(&interior, crate::units::index64(at))?;
                 }
             }
@@ -168,7 +170,7 @@ impl CatalogueReader {
                         .partition_point(|c| c.first_key.as_slice() <= key)
                         .saturating_sub(1);
                     first += len64(at) * span;
-                    level -= 1;
+                    level = level.checked_sub(1).ok_or_else(|| self.contradiction())?;
                     page = self.child(&interior, at)?;
                 }
                 Page::Leaves(leaves) => {

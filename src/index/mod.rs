@@ -144,6 +144,10 @@ impl Index {
                 if frame.kind != FrameKind::Plaintext {
                     continue;
                 }
+                if u64::from(chunk.start) + u64::from(chunk.len) > u64::from(frame.plain_bytes) {
+                    let why = format!("chunk {} reaches past the end of frame {}", chunk.id, chunk.frame);
+                    return Err(Error::malformed(format!("pack {number}"), why));
+                }
                 let place = Place {
                     pack: number,
                     frame: frame.offset,

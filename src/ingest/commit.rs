@@ -152,12 +152,11 @@ impl Inner {
     /// After the medium ran full: takes away what this run wrote and no generation lists.
     fn give_space_back(&self) {
         let medium = self.belt.medium.as_ref();
-        let current = self.current.root.generation;
         let begun: Vec<Generation> = medium
             .generations()
             .unwrap_or_default()
             .into_iter()
-            .filter(|g| *g > current)
+            .filter(|g| *g >= self.first_generation)
             .collect();
         // Where a ROOT was begun the slot may be written: nothing that it could need is touched.
         let has_root = |g: &Generation| {

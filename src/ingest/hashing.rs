@@ -7,19 +7,20 @@ use sha2::Digest as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+/// Both hashes of a byte sequence.
 #[derive(Default)]
-struct Hashers {
+pub(super) struct Hashers {
     sha256: sha2::Sha256,
     blake3: blake3::Hasher,
 }
 
 impl Hashers {
-    fn update(&mut self, bytes: &[u8]) {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         self.blake3.update(bytes);
     }
 
-    fn finish(self) -> (Sha256, BlobId) {
+    pub(super) fn finish(self) -> (Sha256, BlobId) {
         (
             Sha256::from_bytes(self.sha256.finalize().into()),
             BlobId::from_bytes(*self.blake3.finalize().as_bytes()),

@@ -33,7 +33,7 @@ use crate::ids::{BlobId, ChunkId, PageHash, Sha256};
 use crate::medium::MediumLock;
 use crate::monitor::Monitor;
 use crate::name::{ImageName, Repository};
-use crate::units::PackNumber;
+use crate::units::{Generation, PackNumber};
 use frames::FrameBuilder;
 use parking_lot::{Mutex, RwLock};
 use pipeline::{Belt, Pipeline};
@@ -91,6 +91,8 @@ struct Inner {
     packs: Vec<SetRecord>,
     /// The first pack number that this run may use.
     first_pack: PackNumber,
+    /// The generation number that this run would use.
+    first_generation: Generation,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -175,7 +177,7 @@ impl Inner {
                 }
                 other => other,
             };
-            *blob.made.lock() = better;
+            blob.improve(better);
         }
         self.flush_pages()?;
         for blob in blobs {
@@ -186,7 +188,7 @@ impl Inner {
                     hash,
                     place: self.belt.wait(&pending)?,
                 };
-                *blob.made.lock() = Made::Ready(Content::List(list));
+                blob.improve(Made::Ready(Content::List(list)));
             }
         }
         Ok(())
@@ -448,6 +450,27 @@ impl Shared {
 }
 
 impl Inner {
+    /// True where the bytes are those that the record names: it came from a medium, and stands in for a
+    /// source's bytes.
+    fn record_is_true(&self, leaf: &Leaf) -> Result<bool> {
+        let reader = BlobReader::new(Arc::clone(&self.source), leaf.size, leaf.content.clone());
+        let mut hashers = hashing::Hashers::default();
+        let mut at = 0;
+        while at < reader.size() {
+            if self.is_interrupted() {
+                return Err(Error::Interrupted);
+            }
+            match reader.slice_at(at, 1 << 20) {
+                Ok(slice) if !slice.is_empty() => {
+                    hashers.update(&slice);
+                    at += crate::units::len64(slice.len());
+                }
+                _ => return Ok(false),
+            }
+        }
+        Ok(hashers.finish() == (leaf.sha256, leaf.blob_id))
+    }
+
     /// True where the chunk list's every chunk is where the index says chunks are.
     fn record_holds(&self, leaf: &Leaf) -> bool {
         let reader = BlobReader::new(Arc::clone(&self.source), leaf.size, leaf.content.clone());

@@ -17,7 +17,7 @@ use crate::index::Index;
 use crate::medium::{Medium, MediumFile};
 use crate::monitor::Monitor;
 use crate::pack::{self, LeftOver, PackTables, PackWriter};
-use crate::units::PackNumber;
+use crate::units::{Generation, PackNumber};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,6 +62,11 @@ impl Ingest {
         generation::settle(medium.as_ref(), &mut current)?;
         let medium_id = current.root.medium;
         let mut packs = generation::pack_set(medium.as_ref(), &current.root)?;
+        // Whatever the index says: nothing is deduplicated against a pack that is not there, or whose
+        // tables do not hold.
+        for pack in &packs {
+            PackTables::open(medium.as_ref(), &medium_id, pack)?;
+        }
         let index = Arc::new(Index::open(&options.state, &medium_id)?);
         if !index.mirrors(&current.root_hash)? {
             rebuild(
@@ -74,7 +79,14 @@ impl Ingest {
             )?;
         }
         let catalogue = CatalogueReader::open(Arc::clone(&medium), &current.root)?;
-        let adopted = adopt(medium.as_ref(), &medium_id, &index, &packs, monitor.as_ref())?;
+        let adopted = adopt(
+            medium.as_ref(),
+            &medium_id,
+            &index,
+            &packs,
+            current.root.generation,
+            monitor.as_ref(),
+        )?;
         packs.extend(adopted.whole.iter().copied());
         packs.sort_by_key(|p| p.number);
         let highest = medium
@@ -90,6 +102,7 @@ impl Ingest {
             .checked_add(1)
             .map(PackNumber::new)
             .ok_or_else(|| Error::refused("no pack number is left"))?;
+        let first_generation = generation::next_number(medium.as_ref(), &current.root)?;
         let belt = Arc::new(Belt::new(
             Arc::clone(&medium),
             medium_id,
@@ -109,6 +122,7 @@ impl Ingest {
             edits: Mutex::new(BTreeMap::new()),
             packs,
             first_pack: next,
+            first_generation,
             interrupted: Arc::clone(&options.interrupted),
         };
         for place in &adopted.records {
@@ -145,7 +159,7 @@ impl Inner {
             let Ok(leaf) = Leaf::decode(&mut Decoder::new(&bytes, "a record")) else {
                 continue;
             };
-            if self.record_holds(&leaf) {
+            if self.record_holds(&leaf) && self.record_is_true(&leaf)? {
                 self.belt.index.put_record(&leaf.sha256, &bytes)?;
             }
         }
@@ -159,12 +173,14 @@ fn adopt(
     medium_id: &MediumId,
     index: &Index,
     listed: &[SetRecord],
+    newest: Generation,
     monitor: &dyn Monitor,
 ) -> Result<Adopted> {
     let mut adopted = Adopted::default();
     // A pack of any older generation is listed by it, though perhaps no longer by the newest.
     let mut known: Vec<PackNumber> = listed.iter().map(|p| p.number).collect();
-    for generation in medium.generations()? {
+    // One above the newest was never committed: what it lists is left over like the rest.
+    for generation in medium.generations()?.into_iter().filter(|g| *g <= newest) {
         if let Ok((root, _)) = generation::read_root(medium, generation)
             && root.medium == *medium_id
             && let Ok(set) = generation::pack_set(medium, &root)

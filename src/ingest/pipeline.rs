@@ -2,7 +2,7 @@
 //!
 //! The first failure stops all of it: later frames are drained, so that nobody waits for ever.
 
-use super::ticket::{Pending, Ticket};
+use super::ticket::{Claim, Pending, Ticket};
 use crate::error::{Error, Result};
 use crate::format::content::Place;
 use crate::format::pack::SetRecord;
@@ -93,7 +93,9 @@ impl Belt {
 
     /// Waits for a place; says why where the pipeline failed.
     pub(super) fn wait(&self, pending: &Pending) -> Result<Place> {
-        pending.wait().map_err(|e| self.check().err().unwrap_or(e))
+        pending
+            .wait()
+            .map_err(|_| self.check().err().unwrap_or_else(died))
     }
 
     fn fail(&self, error: Error) {
@@ -101,9 +103,13 @@ impl Belt {
     }
 }
 
+fn died() -> Error {
+    Error::refused("a thread of the writing pipeline died")
+}
+
 struct Job<F> {
     frame: F,
-    ticket: Arc<Ticket>,
+    claim: Claim,
 }
 
 /// The running threads.
@@ -161,15 +167,13 @@ impl Pipeline {
 
     /// Hands a frame in; waits where the pipeline is full.
     pub(super) fn submit(&self, frame: PlainFrame, ticket: Arc<Ticket>) -> Result<()> {
-        let waiting = Arc::clone(&ticket);
+        let claim = Claim::new(ticket);
         let sent = self
             .frames
             .as_ref()
-            .is_some_and(|to| to.send(Job { frame, ticket }).is_ok());
-        if !sent {
-            waiting.fail();
-        }
-        self.belt.check()
+            .is_some_and(|to| to.send(Job { frame, claim }).is_ok());
+        self.belt.check()?;
+        if sent { Ok(()) } else { Err(died()) }
     }
 
     /// Lets all frames through, finishes the last pack, and gives the packs written.
@@ -181,7 +185,6 @@ impl Pipeline {
 
     fn join(&mut self) -> Result<Vec<SetRecord>> {
         self.frames = None;
-        let died = || Error::refused("a thread of the writing pipeline died");
         for thread in self.encoders.drain(..) {
             thread.join().map_err(|_| died())?;
         }
@@ -206,22 +209,16 @@ fn encode(
     from: &Receiver<Job<PlainFrame>>,
     to: &Sender<Job<EncodedFrame>>,
 ) {
-    for Job { frame, ticket } in from {
+    // A job that is dropped fails its claim.
+    for Job { frame, claim } in from {
         if belt.check().is_err() {
-            ticket.fail();
             continue;
         }
         match encoder.encode(frame) {
             Ok(frame) => {
-                let waiting = Arc::clone(&ticket);
-                if to.send(Job { frame, ticket }).is_err() {
-                    waiting.fail();
-                }
+                let _writer_died_and_says_so = to.send(Job { frame, claim });
             }
-            Err(e) => {
-                belt.fail(e);
-                ticket.fail();
-            }
+            Err(e) => belt.fail(e),
         }
     }
 }
@@ -235,17 +232,13 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, from: &Receiver<Job<EncodedFrame>>) -> Result<Vec<SetRecord>> {
-        for Job { frame, ticket } in from {
+        for Job { frame, claim } in from {
             if self.belt.check().is_err() {
-                ticket.fail();
                 continue;
             }
             match self.append(&frame) {
-                Ok(place) => ticket.place(place),
-                Err(e) => {
-                    self.belt.fail(e);
-                    ticket.fail();
-                }
+                Ok(place) => claim.place(place),
+                Err(e) => self.belt.fail(e),
             }
         }
         if self.belt.check().is_ok() {

@@ -73,6 +73,14 @@ impl StoredBlob {
         }
     }
 
+    /// Takes what is better known now; what is known whole stays.
+    pub(super) fn improve(&self, better: Made) {
+        let mut made = self.made.lock();
+        if !matches!(*made, Made::Ready(_)) {
+            *made = better;
+        }
+    }
+
     /// The content, once everything has its place.
     pub(super) fn content(&self) -> Option<Content> {
         match &*self.made.lock() {

@@ -34,16 +34,6 @@ impl Ticket {
         self.changed.notify_all();
     }
 
-    /// The frame was appended there.
-    pub(super) fn place(&self, place: Place) {
-        self.set(State::Placed(place));
-    }
-
-    /// The frame will never be written: the run has failed.
-    pub(super) fn fail(&self) {
-        self.set(State::Failed);
-    }
-
     /// The frame's chunks became part of another, from `delta` on.
     pub(super) fn forward(&self, to: &Arc<Self>, delta: u32) {
         self.set(State::Forwarded(Arc::clone(to), delta));
@@ -60,6 +50,32 @@ impl Ticket {
             // The pipeline's own failure says why; whoever waits reports that one instead.
             State::Failed | State::Waiting => return Err(Error::Interrupted),
         })
+    }
+}
+
+/// What a frame's job carries through the pipeline: if the job is lost on its way, whatever the reason,
+/// nobody waits for its place for ever.
+#[derive(Debug)]
+pub(super) struct Claim(Arc<Ticket>);
+
+impl Claim {
+    pub(super) const fn new(ticket: Arc<Ticket>) -> Self {
+        Self(ticket)
+    }
+
+    /// The frame was appended there.
+    pub(super) fn place(self, place: Place) {
+        self.0.set(State::Placed(place));
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        if matches!(*state, State::Waiting) {
+            *state = State::Failed;
+            self.0.changed.notify_all();
+        }
     }
 }
 

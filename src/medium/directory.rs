@@ -36,6 +36,12 @@ impl DirectoryMedium {
                 "{place}: not a directory, so not a medium"
             )));
         }
+        // A medium holds no links: whoever writes or reads must not be led elsewhere.
+        for folder in ["packs", "generations"] {
+            if std::fs::symlink_metadata(path.join(folder)).is_ok_and(|found| !found.is_dir()) {
+                return Err(Error::malformed(format!("{place}/{folder}"), "not a folder"));
+            }
+        }
         Ok(Self {
             path: path.to_owned(),
             direct: AtomicBool::new(false),
@@ -122,6 +128,18 @@ impl DirectoryMedium {
         Ok(handle)
     }
 
+    fn read_once(&self, file: MediumFile, offset: u64, len: usize) -> Result<Bytes> {
+        let handle = self.reading(file)?;
+        if self.is_direct(file) {
+            return aligned::read(&handle, offset, len).map_err(self.read_err(file, offset, len));
+        }
+        let mut bytes = vec![0; len];
+        handle
+            .read_exact_at(&mut bytes, offset)
+            .map_err(self.read_err(file, offset, len))?;
+        Ok(Bytes::from(bytes))
+    }
+
     fn numbers(&self, folder: &str, parse: impl Fn(&str) -> Option<u32>) -> Result<Vec<u32>> {
         let path = self.path.join(folder);
         let place = path.display().to_string();
@@ -163,15 +181,14 @@ impl Medium for DirectoryMedium {
     }
 
     fn read(&self, file: MediumFile, offset: u64, len: usize) -> Result<Bytes> {
-        let handle = self.reading(file)?;
-        if self.is_direct(file) {
-            return aligned::read(&handle, offset, len).map_err(self.read_err(file, offset, len));
+        match self.read_once(file, offset, len) {
+            // The device may have been away and come back: a handle from before does not.
+            Err(Error::Io { .. }) => {
+                self.open.lock().retain(|(name, _)| *name != file);
+                self.read_once(file, offset, len)
+            }
+            read => read,
         }
-        let mut bytes = vec![0; len];
-        handle
-            .read_exact_at(&mut bytes, offset)
-            .map_err(self.read_err(file, offset, len))?;
-        Ok(Bytes::from(bytes))
     }
 
     fn will_need(&self, file: MediumFile, offset: u64, len: u64) {
@@ -282,7 +299,13 @@ impl Medium for DirectoryMedium {
         }
         self.sync_folder(&self.path.join("packs"))?;
         self.sync_folder(&self.path.join("generations"))?;
-        self.sync_folder(&self.path)
+        self.sync_folder(&self.path)?;
+        // A disk just made is in its parent's listing only once that is synced; where that cannot be
+        // done (it is the root of a file system, or not ours) it need not be.
+        if let Some(parent) = self.path.canonicalize().ok().as_deref().and_then(Path::parent) {
+            let _best_effort = self.sync_folder(parent);
+        }
+        Ok(())
     }
 
     fn remove(&self, file: MediumFile) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What an interrupted run left in a pack: which of its frames are whole.
 
-use super::frame::{check_stored, place_of};
+use super::frame::{decode_frame, place_of};
 use super::tables::PackTables;
 use super::writer::record_of;
 use crate::error::{Error, Result};
@@ -151,12 +151,13 @@ fn whole_frame(
         return Ok(None);
     };
     let place = || place_of(medium, number, PackOffset::new(offset));
-    let stored = medium.read(
+    // Down to the chunks: later runs deduplicate against them.
+    let bytes = medium.read(
         MediumFile::Pack(number),
-        u64::from(offset) + len64(header.len()),
-        index(header.stored_bytes),
+        u64::from(offset),
+        index(header.frame_bytes()),
     )?;
-    Ok(check_stored(&header, &stored, place).is_ok().then_some(header))
+    Ok(decode_frame(&bytes, place).is_ok().then_some(header))
 }
 
 /// The frame's header at an offset, if one stands there and the file holds the whole frame.

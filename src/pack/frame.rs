@@ -133,14 +133,7 @@ pub fn check_stored(header: &FrameHeader, stored: &[u8], place: impl Fn() -> Str
 
 /// Plaintext out of a frame's stored bytes, checked before and after.
 fn decode(header: &FrameHeader, stored: Bytes, place: impl Fn() -> String) -> Result<Frame> {
-    if len32(stored.len()) != header.stored_bytes {
-        return Err(Error::malformed(place(), "the frame is cut short"));
-    }
-    // What is stored as it is needs no hash before it is decoded: its chunks' hashes, checked below, are
-    // those of the stored bytes, each of them.
-    if header.codec != Codec::Raw {
-        check_stored(header, &stored, &place)?;
-    }
+    check_stored(header, &stored, &place)?;
     let plain = match header.codec {
         Codec::Raw => stored,
         Codec::Zstd => {

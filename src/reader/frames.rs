@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Loads that may wait for a thread; more are prefetches, which are dropped instead.
+/// Prefetches that may wait for a thread; more are dropped. Loads that somebody waits for all wait.
 const QUEUE: usize = 64;
 /// Decoded pages kept, by their stored size in bytes.
 const PAGE_CACHE: u64 = 8 * 1024 * 1024;
@@ -72,8 +72,17 @@ pub struct CacheFigures {
 
 struct Load {
     place: Place,
-    /// Where the frame goes; none for a prefetch, which only fills the cache.
-    reply: Option<Sender<Result<Arc<Frame>>>>,
+    what: What,
+}
+
+/// What becomes of a load.
+enum What {
+    /// Somebody waits for the frame.
+    Answer(Sender<Result<Arc<Frame>>>),
+    /// It only fills the cache.
+    Fill,
+    /// Only the device is told, and none of our memory is spent.
+    Hint,
 }
 
 /// The cache and its loading threads.
@@ -166,13 +175,13 @@ fn serve(
                 }
             }
         };
-        match load.reply {
-            Some(reply) => {
+        match load.what {
+            What::Answer(reply) => {
                 let loaded = pack::load(medium, &load.place).map(Arc::new);
                 // Whoever asked may have given up waiting; then nobody wants it.
                 let _gave_up = reply.send(loaded);
             }
-            None => {
+            What::Fill => {
                 // A frame that somebody else is loading is left to them.
                 if let GuardResult::Guard(guard) =
                     frames.get_value_or_guard(&key(&load.place), Some(Duration::ZERO))
@@ -180,6 +189,10 @@ fn serve(
                 {
                     let _refused_where_too_large = guard.insert(Arc::new(frame));
                 }
+            }
+            What::Hint => {
+                let (from, len) = (load.place.frame.get(), load.place.frame_bytes);
+                medium.will_need(MediumFile::Pack(load.place.pack), u64::from(from), u64::from(len));
             }
         }
     }
@@ -198,7 +211,7 @@ impl FrameSource for CachedFrames {
         self.loads
             .send(Load {
                 place: *place,
-                reply: Some(reply),
+                what: What::Answer(reply),
             })
             .map_err(|_| Error::refused("the loading threads are gone"))?;
         let frame = answer.recv_timeout(left).map_err(|_| self.late(place))??;
@@ -208,25 +221,22 @@ impl FrameSource for CachedFrames {
 
     fn prefetch(&self, places: &[Place]) {
         let (soon, later) = places.split_at(places.len().min(LOAD_AHEAD));
+        let ask = |place: &Place, what| {
+            let _dropped_where_busy = self.prefetches.try_send(Load { place: *place, what });
+        };
         for place in soon.iter().filter(|p| self.frames.peek(&key(p)).is_none()) {
-            let _dropped_where_busy = self.prefetches.try_send(Load {
-                place: *place,
-                reply: None,
-            });
+            ask(place, What::Fill);
         }
-        // What follows costs none of our memory yet: only the device begins with it.
         let mut hinted = self.hinted.lock();
-        for place in soon.iter().chain(later) {
-            if hinted.contains(&key(place)) || self.frames.peek(&key(place)).is_some() {
+        for place in later.iter().filter(|p| self.frames.peek(&key(p)).is_none()) {
+            if hinted.contains(&key(place)) {
                 continue;
             }
             if hinted.len() >= HINTS {
                 hinted.pop_front();
             }
             hinted.push_back(key(place));
-            let file = MediumFile::Pack(place.pack);
-            self.medium
-                .will_need(file, u64::from(place.frame.get()), u64::from(place.frame_bytes));
+            ask(place, What::Hint);
         }
     }
 

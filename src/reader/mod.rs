@@ -4,6 +4,7 @@
 //! catalogue's top page, whatever the size of the disk.
 
 mod frames;
+mod patient;
 
 pub use frames::CacheFigures;
 
@@ -17,11 +18,12 @@ use crate::format::root::Root;
 use crate::generation;
 use crate::ids::{BlobId, PageHash, Sha256};
 use crate::medium::Medium;
-use crate::name::{ImageName, Repository};
+use crate::name::{ImageName, Reference, Repository};
 pub use crate::tree::{Directory, Entries, Entry, Found, Metadata, Node, SpecialKind};
 use crate::units::{Generation, index64};
 use bytes::Bytes;
 use frames::CachedFrames;
+use patient::PatientMedium;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,7 +104,8 @@ impl Disk {
     /// Opens the newest committed generation, or the one that is asked for.
     pub fn open(medium: Arc<dyn Medium>, options: &OpenOptions) -> Result<Self> {
         let current = generation::current(medium.as_ref(), options.generation)?;
-        let catalogue = CatalogueReader::open(Arc::clone(&medium), &current.root)?;
+        let patient = PatientMedium::start(Arc::clone(&medium), options.read_deadline)?;
+        let catalogue = CatalogueReader::open(Arc::new(patient), &current.root)?;
         let frames = CachedFrames::start(Arc::clone(&medium), options.cache_bytes, options.read_deadline)?;
         let inner = DiskInner {
             medium,
@@ -157,6 +160,9 @@ impl Disk {
         let name = ImageName::parse(&leaf.name).map_err(|e| self.malformed(&leaf.name, &e.to_string()))?;
         if leaf.media_type.is_empty() {
             return Err(self.malformed(&leaf.name, "an image without a media type"));
+        }
+        if matches!(&name.reference, Reference::Digest(digest) if *digest != leaf.sha256) {
+            return Err(self.malformed(&leaf.name, "it stands for another digest than it names"));
         }
         Ok(Image {
             name,

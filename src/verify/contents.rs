@@ -2,8 +2,10 @@
 
 use super::{Check, name_of, tree_of};
 use crate::blob::{BlobReader, FrameSource, Uncached};
+use crate::catalogue::CatalogueReader;
 use crate::error::{Error, Result};
 use crate::format::catalogue::{Kind, Leaf};
+use crate::format::codec::Encoder;
 use crate::format::content::{Content, Place, TreeRef};
 use crate::format::frame::FrameHeader;
 use crate::ids::{BlobId, Sha256};
@@ -14,15 +16,33 @@ use sha2::Digest as _;
 use std::sync::Arc;
 
 /// Checks one leaf; what is damaged is entered into the report.
-pub(super) fn check_leaf(check: &mut Check<'_>, leaf: &Leaf) -> Result<()> {
+pub(super) fn check_leaf(check: &mut Check<'_>, catalogue: &CatalogueReader, leaf: &Leaf) -> Result<()> {
     if let Some(tree) = tree_of(&leaf.content) {
         return check_tree(check, tree);
     }
-    // Images and referrers repeat what their blob's leaf says: it is checked there.
     if leaf.kind == Kind::Absent {
         return Ok(());
     }
     let name = || name_of(leaf.kind, &leaf.name);
+    if matches!(leaf.kind, Kind::Image | Kind::Referrer) {
+        // They repeat what their blob's leaf says, which is checked for itself.
+        let blob = catalogue.get(Kind::Blob, &leaf.sha256.to_digest());
+        if !matches!(&blob, Ok(Some((_, blob))) if repeats(leaf, blob)) {
+            check.report.damaged_blobs.insert(leaf.sha256);
+            check.damaged(format!(
+                "{}: it is not the manifest that is listed under its digest",
+                name()
+            ));
+        }
+        let by_digest = leaf
+            .name
+            .rsplit_once("@sha256:")
+            .filter(|_| leaf.kind == Kind::Image);
+        if by_digest.is_some_and(|(_, hex)| hex != leaf.sha256.to_hex()) {
+            check.damaged(format!("{}: it stands for another digest than it names", name()));
+        }
+        return Ok(());
+    }
     if leaf.kind == Kind::Blob && leaf.name != leaf.sha256.to_digest() {
         check.damaged(format!("{}: listed under another digest's name", name()));
     }
@@ -39,6 +59,17 @@ pub(super) fn check_leaf(check: &mut Check<'_>, leaf: &Leaf) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether an image's or referrer's leaf says of its manifest what the manifest's own leaf does.
+fn repeats(leaf: &Leaf, blob: &Leaf) -> bool {
+    let canonical = |content: &Content| {
+        let mut out = Encoder::new();
+        content.encode(&mut out);
+        out.finish()
+    };
+    (leaf.sha256, leaf.blob_id, leaf.size) == (blob.sha256, blob.blob_id, blob.size)
+        && canonical(&leaf.content) == canonical(&blob.content)
 }
 
 /// Checks that content resolves; with `identity`, also reads it all and compares. The outer error is

@@ -215,7 +215,7 @@ fn check_catalogue(check: &mut Check<'_>, catalogue: &CatalogueReader) -> Result
         match catalogue.at(position) {
             Ok(Some(leaf)) => {
                 check.report.leaves += 1;
-                contents::check_leaf(check, &leaf)?;
+                contents::check_leaf(check, catalogue, &leaf)?;
                 position += 1;
             }
             Ok(None) => break,

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::error::{Error, Result};
-use crate::format::frame::FrameHeader;
+use crate::format::frame::{FrameChunk, FrameHeader};
 use crate::format::pack::{FrameRecord, SetRecord};
 use crate::ids::MediumId;
 use crate::medium::{Medium, MediumFile};
@@ -17,7 +17,13 @@ const BATCH: u32 = 4 * 1024 * 1024;
 /// Neighbouring frames of one pack.
 struct Batch {
     pack: PackNumber,
-    frames: Vec<FrameRecord>,
+    frames: Vec<Listed>,
+}
+
+/// A frame as the pack's tables list it. Its chunks are not known where the tables are damaged.
+struct Listed {
+    record: FrameRecord,
+    chunks: Option<Vec<FrameChunk>>,
 }
 
 /// A frame that does not hold.
@@ -42,7 +48,7 @@ pub(super) fn check_all(check: &mut Check<'_>, medium_id: &MediumId, set: &[SetR
                     check_batch(medium.as_ref(), &batch, full, |b| {
                         let _all_end_together = bad.send(b);
                     });
-                    monitor.advance(batch.frames.iter().map(|f| u64::from(f.frame_bytes)).sum());
+                    monitor.advance(batch.frames.iter().map(|f| u64::from(f.record.frame_bytes)).sum());
                 }
             });
         }
@@ -74,14 +80,8 @@ fn feed(
         check.report.stored_bytes += u64::from(record.pack_bytes);
         let medium = Arc::clone(&check.medium);
         let mut frames = Vec::new();
-        let tables = PackTables::open(medium.as_ref(), medium_id, record).and_then(|tables| {
-            tables
-                .frames(|_, f| {
-                    frames.push(f);
-                    Ok(())
-                })
-                .and_then(|()| tables.chunks(|_| Ok(())))
-        });
+        let tables = PackTables::open(medium.as_ref(), medium_id, record)
+            .and_then(|tables| read_tables(&tables, &mut frames));
         if let Err(e) = tables {
             check.damage(&e);
             if !medium
@@ -91,7 +91,11 @@ fn feed(
                 check.bad.packs.insert(record.number);
                 continue;
             }
-            frames = scan(check, record)?;
+            let found = scan(check, record)?;
+            frames = found
+                .into_iter()
+                .map(|record| Listed { record, chunks: None })
+                .collect();
         }
         check.report.frames += len64(frames.len());
         let mut batch = Batch {
@@ -100,7 +104,7 @@ fn feed(
         };
         let mut bytes = 0;
         for frame in frames {
-            if bytes + frame.frame_bytes > BATCH && !batch.frames.is_empty() {
+            if bytes + frame.record.frame_bytes > BATCH && !batch.frames.is_empty() {
                 let full = std::mem::replace(
                     &mut batch,
                     Batch {
@@ -111,12 +115,33 @@ fn feed(
                 let _threads_end_only_after_us = batches.send(full);
                 bytes = 0;
             }
-            bytes += frame.frame_bytes;
+            bytes += frame.record.frame_bytes;
             batch.frames.push(frame);
         }
         let _threads_end_only_after_us = batches.send(batch);
     }
     Ok(())
+}
+
+/// Every frame with its chunks, which must follow each other within it.
+fn read_tables(tables: &PackTables<'_>, frames: &mut Vec<Listed>) -> Result<()> {
+    tables.frames(|_, record| {
+        frames.push(Listed {
+            record,
+            chunks: Some(Vec::new()),
+        });
+        Ok(())
+    })?;
+    tables.chunks(|chunk| {
+        let chunks = frames.get_mut(index(chunk.frame)).and_then(|f| f.chunks.as_mut());
+        chunks
+            .ok_or_else(|| Error::malformed("a pack's tables", "a chunk in a frame that is not there"))?
+            .push(FrameChunk {
+                id: chunk.id,
+                len: chunk.len,
+            });
+        Ok(())
+    })
 }
 
 /// Frames found by their headers alone, where the tables cannot say.
@@ -135,11 +160,12 @@ fn check_batch(medium: &dyn Medium, batch: &Batch, full: bool, mut bad: impl FnM
     let (Some(first), Some(last)) = (batch.frames.first(), batch.frames.last()) else {
         return;
     };
-    let start = first.offset.get();
-    let len = last.offset.get() + last.frame_bytes - start;
+    let start = first.record.offset.get();
+    let len = last.record.offset.get() + last.record.frame_bytes - start;
     let file = MediumFile::Pack(batch.pack);
     let together = medium.read(file, u64::from(start), index(len));
-    for frame in &batch.frames {
+    for listed in &batch.frames {
+        let frame = &listed.record;
         let place = || format!("{} at {}", medium.place(file), frame.offset);
         let checked = match &together {
             Ok(bytes) => {
@@ -148,7 +174,7 @@ fn check_batch(medium: &dyn Medium, batch: &Batch, full: bool, mut bad: impl FnM
                     bytes
                         .get(from..from + index(frame.frame_bytes))
                         .unwrap_or_default(),
-                    frame,
+                    listed,
                     full,
                     &place,
                 )
@@ -156,7 +182,7 @@ fn check_batch(medium: &dyn Medium, batch: &Batch, full: bool, mut bad: impl FnM
             // One bad sector must not cost its neighbours: each is tried alone.
             Err(_) => medium
                 .read(file, u64::from(frame.offset.get()), index(frame.frame_bytes))
-                .and_then(|bytes| check_frame(&bytes, frame, full, &place)),
+                .and_then(|bytes| check_frame(&bytes, listed, full, &place)),
         };
         if let Err(error) = checked {
             bad(Bad {
@@ -168,13 +194,19 @@ fn check_batch(medium: &dyn Medium, batch: &Batch, full: bool, mut bad: impl FnM
     }
 }
 
-fn check_frame(bytes: &[u8], record: &FrameRecord, full: bool, place: &impl Fn() -> String) -> Result<()> {
+fn check_frame(bytes: &[u8], listed: &Listed, full: bool, place: &impl Fn() -> String) -> Result<()> {
     let header = FrameHeader::decode(bytes, &place())?;
+    let record = &listed.record;
     let agrees = header.stored_hash == record.stored_hash
         && header.frame_bytes() == record.frame_bytes
         && header.plain_bytes == record.plain_bytes
         && header.kind == record.kind
-        && header.codec == record.codec;
+        && header.codec == record.codec
+        && header.chunks.len() == usize::from(record.chunks)
+        && listed
+            .chunks
+            .as_ref()
+            .is_none_or(|chunks| *chunks == header.chunks);
     if !agrees {
         return Err(Error::malformed(
             place(),

@@ -1,9 +1,11 @@
 //! Failures and exit codes: one table from every crate's errors.
 
 use holdall::Error as StoreError;
+use holdall::ids::MediumId;
 use holdall_fs::FsError;
 use holdall_images::Error as ImagesError;
 use holdall_images::registry::RegistryError;
+use std::path::Path;
 
 /// How the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,14 +109,29 @@ fn prefix(source: &str, error: &ToolError) -> String {
 /// Whether the failure is about a source, and not about the medium or the operator.
 fn names_source(error: &ToolError) -> bool {
     error.store().is_none_or(|error| {
-        !matches!(
-            error.root_cause(),
-            StoreError::Full { .. }
-                | StoreError::Interrupted
-                | StoreError::Locked { .. }
-                | StoreError::Index { .. }
-        )
+        let error = error.root_cause();
+        !is_host_index(error)
+            && !matches!(
+                error,
+                StoreError::Full { .. } | StoreError::Interrupted | StoreError::Locked { .. }
+            )
     })
+}
+
+/// Whether the failure is of the host's own index, which says nothing of the medium. What is malformed
+/// in it names its folder, `index/` and the medium's id, or a record of it.
+fn is_host_index(error: &StoreError) -> bool {
+    match error {
+        StoreError::Index { .. } => true,
+        StoreError::Malformed { place, .. } => {
+            let folder = Path::new(place);
+            let of_medium = folder.file_name().and_then(|id| id.to_str());
+            place.contains("host index")
+                || (of_medium.is_some_and(|id| MediumId::from_hex(id).is_ok())
+                    && folder.parent().is_some_and(|parent| parent.ends_with("index")))
+        }
+        _ => false,
+    }
 }
 
 impl ToolError {
@@ -148,6 +165,7 @@ impl ToolError {
         }
         if let Some(error) = self.store() {
             return match error.root_cause() {
+                error if is_host_index(error) => Exit::Failed,
                 StoreError::Mismatch { .. } | StoreError::Malformed { .. } => Exit::Damage,
                 StoreError::Refused { .. } | StoreError::Locked { .. } => Exit::Refused,
                 StoreError::Full { .. } => Exit::Full,
@@ -180,6 +198,7 @@ impl ToolError {
     pub fn kind(&self) -> &'static str {
         if let Some(error) = self.store() {
             return match error.root_cause() {
+                error if is_host_index(error) => "index",
                 StoreError::Missing { .. } => "missing",
                 StoreError::Mismatch { .. } => "mismatch",
                 StoreError::Malformed { .. } => "malformed",
@@ -190,7 +209,6 @@ impl ToolError {
                 StoreError::Locked { .. } => "locked",
                 StoreError::Refused { .. } => "refused",
                 StoreError::SourceMismatch { .. } => "source-mismatch",
-                StoreError::Index { .. } => "index",
                 StoreError::Interrupted => "interrupted",
                 _ => "failed",
             };
@@ -254,9 +272,10 @@ impl ToolError {
                 Some("run the same add again: what was stored is kept")
             }
             Some(StoreError::Full { .. }) if is_add => {
-                Some("the last generation is whole, and what this run wrote was taken away")
+                Some("the last generation is whole; free some room or use a larger disk, then run the same add again")
             }
             Some(StoreError::Locked { .. }) => Some("wait until it is done"),
+            Some(error) if is_host_index(error) => Some("holdall reindex builds the host's index anew"),
             Some(StoreError::Mismatch { .. } | StoreError::Malformed { .. }) => {
                 Some("holdall verify names everything that is damaged")
             }
@@ -295,6 +314,21 @@ mod tests {
             ),
             (
                 ToolError::Images(ImagesError::Missing { place: place() }),
+                Exit::Failed,
+            ),
+            (
+                ToolError::Store(StoreError::malformed(place(), "cut short")),
+                Exit::Damage,
+            ),
+            (
+                ToolError::Store(StoreError::malformed("a record of the host index", "cut short")),
+                Exit::Failed,
+            ),
+            (
+                ToolError::Store(StoreError::malformed(
+                    format!("/state/index/{}", "0a".repeat(32)),
+                    "cut short",
+                )),
                 Exit::Failed,
             ),
             (ToolError::Store(StoreError::Interrupted), Exit::Interrupted),

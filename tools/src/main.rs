@@ -3,12 +3,6 @@
 //! Results go to standard output, everything else to standard error; the exit code is one of
 //! [`exit::Exit`]. This is the only place where the mounted disk and the registry meet.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command prints; libraries do not"
-)]
-
 mod cache_size;
 mod exit;
 mod locate;

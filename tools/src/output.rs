@@ -62,13 +62,13 @@ impl Output {
     /// A note beside the result, on standard error.
     pub fn note(self, text: impl Display) {
         if !self.json && !self.quiet {
-            eprintln!("{}", printable(&text.to_string()));
+            stderr(printable(&text.to_string()));
         }
     }
 
     /// A warning, on standard error.
     pub fn warn(self, text: &str) {
-        eprintln!("{}", self.warning(text));
+        stderr(self.warning(text));
     }
 
     /// A warning as it is printed.
@@ -88,11 +88,11 @@ impl Output {
             let object = json!({ "error": {
                 "kind": error.kind(), "message": message, "place": error.place(), "hint": hint, "exit": exit,
             } });
-            eprintln!("{object}");
+            stderr(object);
             return;
         }
         let hint = hint.map(|hint| format!("\nholdall: {hint}")).unwrap_or_default();
-        eprintln!("holdall: {}{hint}", printable(&message));
+        stderr(format_args!("holdall: {}{hint}", printable(&message)));
     }
 }
 
@@ -102,6 +102,11 @@ pub fn stdout(text: &str) -> Result<(), ToolError> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|e| ToolError::io("standard output", e))
+}
+
+/// Writes a line to standard error. Where nobody takes it there is nobody left to tell of that.
+pub fn stderr(line: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Text that may come from a medium, with nothing in it that a terminal would act upon.

@@ -1,6 +1,6 @@
 //! Progress of a long run: a bar on a terminal, plain lines every few seconds elsewhere, nothing with -q.
 
-use crate::output::{Output, bytes, printable};
+use crate::output::{Output, bytes, printable, stderr};
 use holdall::monitor::Monitor;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
@@ -113,8 +113,8 @@ impl Progress {
 
     fn print(&self, text: &str) {
         match &self.shown {
-            Shown::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
-            _ => eprintln!("{text}"),
+            Shown::Bar(bar) => bar.suspend(|| stderr(text)),
+            _ => stderr(text),
         }
     }
 
@@ -141,7 +141,7 @@ impl Progress {
                 "bytes": done, "expected": expected, "bytes_per_second": rate, "seconds_left": left,
                 "deduplicated": deduplicated, "stored": stored,
             } });
-            eprintln!("{object}");
+            stderr(object);
             return;
         }
         let left = left
@@ -152,13 +152,13 @@ impl Progress {
         } else {
             String::new()
         };
-        eprintln!(
+        stderr(format_args!(
             "{} of {} {}, {}/s{left}{saved}",
             bytes(done),
             bytes(expected),
             self.what,
             bytes(rate)
-        );
+        ));
     }
 
     fn show_saved(&self) {

@@ -133,10 +133,17 @@ impl<'i> Run<'i> {
     /// Carries an image with all that it refers to and all that refers to it. None for a companion that
     /// has come along with its image already, or may be about one that `--platform` leaves out.
     pub fn copy_image(&self, source: &dyn ImageSource, image: &Chosen) -> Result<Option<Carried>> {
+        let monitor = self.ingest.monitor();
         if self.comes_along(image) {
+            if !self.carried.lock().contains(&image.target.digest) {
+                monitor.warn(&format!(
+                    "{}: {}: left out: it belongs to no image that is carried, and --platform is given",
+                    source.place(),
+                    image.name
+                ));
+            }
             return Ok(None);
         }
-        let monitor = self.ingest.monitor();
         monitor.step(&format!("{} as {}", source.place(), image.name));
         self.claim(
             &image.name,

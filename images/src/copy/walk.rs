@@ -90,7 +90,7 @@ impl Reader<'_> {
         }
         if let Some(known) = self.ingest.known_blob(&descriptor.digest)? {
             check_known(&known, descriptor.size, &place)?;
-            return Ok(Some((self.ingest.read_known(&known, MAX_MANIFEST)?, Some(known))));
+            return Ok(Some((self.known(&known, MAX_MANIFEST)?, Some(known))));
         }
         let Some(bytes) = self.source.manifest(descriptor)? else {
             return Ok(None);
@@ -122,7 +122,7 @@ impl Reader<'_> {
         }
         if let Some(known) = self.ingest.known_blob(&descriptor.digest)? {
             check_known(&known, descriptor.size, &place)?;
-            return Ok(Some(self.ingest.read_known(&known, limit)?));
+            return Ok(Some(self.known(&known, limit)?));
         }
         let Some(reader) = self.source.open_blob(descriptor)? else {
             return Ok(None);
@@ -134,6 +134,16 @@ impl Reader<'_> {
             .map_err(|err| Error::read(&place, err))?;
         check_bytes(&bytes, descriptor, &place)?;
         Ok(Some(bytes))
+    }
+
+    /// The bytes of a known blob, checked: the chunks were, but not that they are those of this digest.
+    fn known(&self, known: &StoredBlob, limit: u64) -> Result<Vec<u8>> {
+        let bytes = self.ingest.read_known(known, limit)?;
+        if Sha256::of(&bytes) != known.sha256 {
+            let place = format!("{}: {}", self.ingest.medium_name(), known.sha256.to_digest());
+            return Err(holdall::Error::mismatch(place, "a blob").into());
+        }
+        Ok(bytes)
     }
 }
 
@@ -234,6 +244,7 @@ impl<'a> Walk<'a> {
         let mut visited = BTreeSet::from([target.digest]);
         let mut available = Vec::new();
         let mut images = 0;
+        let (mut lost, mut referred) = (BTreeMap::new(), BTreeSet::new());
         let mut level = vec![Visit {
             descriptor: target.clone(),
             level: 0,
@@ -249,14 +260,15 @@ impl<'a> Walk<'a> {
             for (visit, found) in level.into_iter().zip(found) {
                 let digest = visit.descriptor.digest;
                 let Some(found) = found else {
-                    let lost = format!(
+                    let text = format!(
                         "{}: listed, but the source does not have it; left out",
                         self.reader.place(&digest)
                     );
-                    self.reader.ingest.monitor().warn(&lost);
+                    self.reader.ingest.monitor().warn(&text);
                     if visit.referred {
-                        graph.absent.insert(digest, visit.descriptor);
+                        referred.insert(digest);
                     }
+                    lost.insert(digest, visit.descriptor);
                     graph.tags.retain(|_, target| *target != digest);
                     continue;
                 };
@@ -281,12 +293,14 @@ impl<'a> Walk<'a> {
                         stored: found.stored,
                     },
                 );
-                next.extend(
-                    found
-                        .next
-                        .into_iter()
-                        .filter(|visit| visited.insert(visit.descriptor.digest)),
-                );
+                for visit in found.next {
+                    let digest = visit.descriptor.digest;
+                    if visited.insert(digest) {
+                        next.push(visit);
+                    } else if visit.referred {
+                        referred.insert(digest);
+                    }
+                }
             }
             if visited.len() > MAX_MANIFESTS {
                 return Err(Error::too_large(
@@ -311,6 +325,10 @@ impl<'a> Walk<'a> {
                 &available,
             ));
         }
+        // Lost, and named by an index that is carried, whichever of the two was found first.
+        graph
+            .absent
+            .extend(lost.into_iter().filter(|(digest, _)| referred.contains(digest)));
         // What was left out in one place may be carried by way of another, and a manifest may stand as a layer.
         graph
             .absent
@@ -409,7 +427,10 @@ impl<'a> Walk<'a> {
         }
         let schema = schema_tag(&subject);
         if let Some(target) = source.tag(self.repository, &schema)? {
-            self.schema_tag(visit, schema.clone(), target, found)?;
+            // A list of what refers to it. It is carried as it is, for those who ask for its tag; what is
+            // listed comes along as its children.
+            found.tags.push((schema.clone(), target.digest));
+            found.next.push(visit.companion(bare(target)));
         }
         for ending in COSIGN_ENDINGS {
             let tag = format!("{schema}{ending}");
@@ -420,38 +441,6 @@ impl<'a> Walk<'a> {
                     ..visit.companion(bare(target))
                 });
             }
-        }
-        Ok(())
-    }
-
-    /// The referrers tag schema: an index of what refers to a manifest. Where all that it lists says so
-    /// itself, the list can be made again from that; else the tag is carried as the image that it is.
-    fn schema_tag(&self, visit: &Visit, tag: String, target: Descriptor, found: &mut Found) -> Result<()> {
-        let subject = visit.descriptor.digest;
-        let place = self.reader.place(&target.digest);
-        let (bytes, _) = self
-            .reader
-            .manifest(&target)?
-            .ok_or_else(|| Error::missing(&place))?;
-        let listed = match Document::parse(&bytes, &target.media_type, &place)?.content {
-            Content::Index(listed) => listed,
-            Content::Manifest { .. } => Vec::new(),
-        };
-        let mut all_say_so = !listed.is_empty();
-        for child in &listed {
-            let place = self.reader.place(&child.digest);
-            if let Some((bytes, _)) = self.reader.manifest(child)? {
-                all_say_so &= Document::parse(&bytes, &child.media_type, &place)?.subject == Some(subject);
-            }
-        }
-        if all_say_so {
-            found.next.extend(listed.into_iter().map(|child| Visit {
-                listed_for: Some(subject),
-                ..visit.companion(bare(child))
-            }));
-        } else {
-            found.tags.push((tag, target.digest));
-            found.next.push(visit.companion(bare(target)));
         }
         Ok(())
     }

@@ -4,8 +4,8 @@
 pub mod folder;
 
 use crate::image_source::{ImageSource, Offer};
-use crate::manifest::{Descriptor, Document, MAX_MANIFEST, parse_descriptors};
-use crate::naming::{Home, OfferedName, entry_tag, is_companion_tag};
+use crate::manifest::{BadEntry, Descriptor, Document, MAX_MANIFEST, parse_entries};
+use crate::naming::{CONTAINERD_NAME, Home, OfferedName, REF_NAME, entry_tag, is_companion_tag};
 use crate::{Error, Result, media_types};
 use holdall::ids::Sha256;
 use holdall::name::Repository;
@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-/// Longest `index.json` that is read, in bytes.
+/// Longest `index.json` that is read, in bytes. It is read and parsed whole, and its entries are kept: several
+/// times its length in memory.
 const MAX_INDEX: u64 = 64 << 20;
 /// Longest `oci-layout` that is read, in bytes.
 const MAX_MARKER: u64 = 64 << 10;
@@ -104,7 +105,7 @@ impl<F: Files> Layout<F> {
         let index = files
             .open("index.json")?
             .ok_or_else(|| Error::missing(&index_place))?;
-        let index = parse_descriptors(&index.read_whole(MAX_INDEX, &index_place)?, &index_place)?;
+        let index = parse_entries(&index.read_whole(MAX_INDEX, &index_place)?, &index_place)?;
         let mut layout = Self {
             files,
             place,
@@ -112,19 +113,36 @@ impl<F: Files> Layout<F> {
             offers: Vec::new(),
             referrers: BTreeMap::new(),
         };
-        for mut entry in index {
+        // What is wrong with an entry matters only once that entry is chosen, or all are.
+        let mut unreadable = BTreeMap::new();
+        for entry in index {
+            let mut entry = match entry {
+                Ok(entry) => entry,
+                Err(bad) if is_chosen(&bad, reference) => return Err(bad.error),
+                Err(_) => continue,
+            };
             let entry_place = layout.place_of(&entry.digest);
             // An entry that is absent matters only once somebody wants it.
             // So does one of a type that is not carried.
             let readable = entry.media_type.is_empty() || media_types::is_manifest(&entry.media_type);
             let bytes = if readable {
-                layout.checked_manifest(&entry)?
+                layout.checked_manifest(&entry)
             } else {
-                None
+                Ok(None)
             };
-            let document = bytes
-                .map(|bytes| Document::parse(&bytes, &entry.media_type, &entry_place))
-                .transpose()?;
+            let document = bytes.and_then(|bytes| {
+                bytes
+                    .map(|bytes| Document::parse(&bytes, &entry.media_type, &entry_place))
+                    .transpose()
+            });
+            let document = match document {
+                Ok(document) => document,
+                Err(error) if reference.is_none() => return Err(error),
+                Err(error) => {
+                    unreadable.insert(entry.digest, error);
+                    None
+                }
+            };
             if let Some(document) = &document {
                 entry.media_type.clone_from(&document.media_type);
             }
@@ -146,6 +164,11 @@ impl<F: Files> Layout<F> {
             }
         }
         layout.offers = layout.select(reference)?;
+        for offer in &layout.offers {
+            if let Some(error) = unreadable.remove(&offer.target.digest) {
+                return Err(error);
+            }
+        }
         Ok(layout)
     }
 
@@ -158,7 +181,7 @@ impl<F: Files> Layout<F> {
             .entries
             .iter()
             .filter(|entry| {
-                let annotated = entry.target.annotations.get(crate::naming::REF_NAME).is_some_and(|name| name == reference);
+                let annotated = entry.target.annotations.get(REF_NAME).is_some_and(|name| name == reference);
                 let named = matches!(&entry.name, OfferedName::Full(name) | OfferedName::Derived(name) if name.to_string() == reference);
                 annotated || named || entry_tag(&entry.name) == Some(reference) || entry.target.digest.to_digest() == text
             })
@@ -251,6 +274,21 @@ impl<F: Files> ImageSource for Layout<F> {
             .or_else(|| tagged().next())
             .map(|entry| entry.target.clone()))
     }
+}
+
+/// Whether an entry that cannot be used is one of those asked for.
+fn is_chosen(bad: &BadEntry, reference: Option<&str>) -> bool {
+    let Some(reference) = reference else { return true };
+    let named = [REF_NAME, CONTAINERD_NAME]
+        .iter()
+        .filter_map(|key| bad.annotations.get(*key))
+        .any(|name| {
+            let tag = name
+                .strip_suffix(reference)
+                .is_some_and(|rest| rest.ends_with(':'));
+            name == reference || tag
+        });
+    named || bad.digest == reference.strip_prefix('@').unwrap_or(reference)
 }
 
 /// Checks that this is a layout, of a version that is known.

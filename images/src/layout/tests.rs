@@ -205,3 +205,34 @@ fn a_fifo_a_folder_and_another_version_are_refused() {
     fs::remove_file(fixture.dir.path().join("oci-layout")).unwrap();
     assert!(matches!(fixture.open(None), Err(Error::Missing { .. })));
 }
+
+#[test]
+fn a_bad_entry_matters_only_to_those_who_choose_it() {
+    let mut fixture = Fixture::new();
+    let good = fixture.image(b"one", None, &tag("good"));
+    let bad = fixture.image(b"two", None, &tag("bad"));
+    fs::write(fixture.path_of(&bad), "{}").unwrap();
+    assert_eq!(
+        fixture
+            .open(Some("good"))
+            .unwrap()
+            .offers()
+            .iter()
+            .map(|offer| offer.target.digest)
+            .collect::<Vec<_>>(),
+        [good]
+    );
+    for reference in [Some("bad"), None] {
+        assert!(matches!(fixture.open(reference), Err(Error::Mismatch { .. })));
+    }
+
+    fixture.entries.pop();
+    fixture.entries.push(format!(
+        r#"{{"digest":"sha512:00","size":1,"annotations":{{{}}}}}"#,
+        tag("other")
+    ));
+    fixture.open(Some("good")).unwrap();
+    for reference in [Some("other"), Some("sha512:00"), None] {
+        assert!(matches!(fixture.open(reference), Err(Error::Unsupported { .. })));
+    }
+}

@@ -26,6 +26,10 @@ const HEAD_BYTES: usize = 64 * 1024;
 /// How long to wait before accepting again where the host is short of something (descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Bytes that a client has to take within the time it is waited for: answers hold frames in memory, and
+/// a byte a minute must not hold them for ever.
+const LEAST_TAKEN: usize = 64 * 1024;
+
 /// What binds a client's patience and ours.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -34,7 +38,7 @@ pub struct Limits {
     /// Longest time from the end of an answer (or the start of the connection) to the end of the
     /// next request's head.
     pub header_timeout: Duration,
-    /// Longest time in which a client takes not one byte of what is ready for it.
+    /// Longest time of waiting for a client in which it takes less than [`LEAST_TAKEN`] of what is ready for it.
     pub write_timeout: Duration,
     /// Longest wait for open answers after the shutdown began.
     pub drain: Duration,
@@ -133,13 +137,18 @@ where
     let _ = connection.await;
 }
 
-/// A stream whose writes fail once the other side has taken nothing for `timeout`.
+/// A stream whose writes fail once they have waited `timeout` in all while the other side took less than
+/// [`LEAST_TAKEN`]. Time in which nothing was ready for it does not count.
 #[derive(Debug)]
 struct Watched<S> {
     stream: S,
     timeout: Duration,
-    /// Armed while a write waits.
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// Armed while a write waits: since when, and until when at most.
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// Time waited since the other side last had taken its share.
+    waited: Duration,
+    /// Bytes taken since then.
+    taken: usize,
 }
 
 impl<S> Watched<S> {
@@ -147,24 +156,37 @@ impl<S> Watched<S> {
         Self {
             stream,
             timeout,
-            deadline: None,
+            waiting: None,
+            waited: Duration::ZERO,
+            taken: 0,
         }
     }
 
     /// Passes on what a write came to; one that waits has until the deadline.
-    fn watch<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.deadline = None;
+    fn watch(
+        &mut self,
+        context: &mut Context<'_>,
+        outcome: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = &outcome {
+            if let Some((since, _)) = self.waiting.take() {
+                self.waited += since.elapsed();
+            }
+            self.taken += written.as_ref().copied().unwrap_or_default();
+            if self.taken >= LEAST_TAKEN {
+                (self.waited, self.taken) = (Duration::ZERO, 0);
+            }
             return outcome;
         }
-        let timeout = self.timeout;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
+        let left = self.timeout.saturating_sub(self.waited);
+        let (_, deadline) = self.waiting.get_or_insert_with(|| {
+            let now = Instant::now();
+            (now, Box::pin(tokio::time::sleep_until(now + left)))
+        });
         ready!(deadline.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the client does not read",
+            "the client does not read, or too slowly",
         )))
     }
 }

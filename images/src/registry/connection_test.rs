@@ -160,3 +160,26 @@ async fn shutdown_finishes_open_answers_and_closes_what_is_stuck() {
     timeout(LONG, running).await.unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+/// Writes 1 MB through a pipe of 4 KiB whose other side takes `piece` bytes every 20 ms.
+async fn through_a_pipe(piece: usize) -> io::Result<()> {
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let reader = tokio::spawn(async move {
+        let mut buffer = vec![0; piece];
+        while theirs.read_exact(&mut buffer).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let written = Watched::new(ours, LIMITS.write_timeout)
+        .write_all(&vec![0; 1_000_000])
+        .await;
+    reader.abort();
+    written
+}
+
+#[tokio::test]
+async fn a_client_that_takes_a_few_bytes_at_a_time_is_dropped() {
+    let err = through_a_pipe(1000).await.unwrap_err();
+    assert_eq!(err.kind(), io::ErrorKind::TimedOut);
+    through_a_pipe(16 * 1024).await.unwrap();
+}

@@ -42,7 +42,7 @@ pub struct RegistryOptions {
     pub reads: usize,
     /// Longest time that a client may take for the head of a request, or between two requests.
     pub header_timeout: Duration,
-    /// Longest time in which a client takes not one byte of what is ready for it.
+    /// Longest time of waiting for a client in which it takes less than 64 KiB of what is ready for it.
     pub write_timeout: Duration,
     /// Longest wait for open answers after the shutdown began.
     pub drain: Duration,
@@ -52,10 +52,10 @@ impl Default for RegistryOptions {
     fn default() -> Self {
         Self {
             allow_remote: false,
-            connections: 512,
+            connections: 256,
             reads: 32,
             header_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
         }
     }

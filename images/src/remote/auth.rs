@@ -43,6 +43,8 @@ pub struct AuthPlaces {
     pub registry_auth_file: Option<PathBuf>,
     /// `$XDG_RUNTIME_DIR`.
     pub runtime_dir: Option<PathBuf>,
+    /// `/run/containers/UID`: asked where there is no `runtime_dir`.
+    pub run_containers: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME`; `~/.config` where absent.
     pub config_home: Option<PathBuf>,
     /// `$DOCKER_CONFIG`; `~/.docker` where absent.
@@ -63,6 +65,7 @@ impl AuthPlaces {
         Self {
             registry_auth_file: path("REGISTRY_AUTH_FILE"),
             runtime_dir: path("XDG_RUNTIME_DIR"),
+            run_containers: Some(format!("/run/containers/{}", nix::unistd::getuid()).into()),
             config_home: path("XDG_CONFIG_HOME"),
             docker_config: path("DOCKER_CONFIG"),
             home: path("HOME"),
@@ -83,10 +86,15 @@ impl AuthPlaces {
             .docker_config
             .clone()
             .or_else(|| self.home.as_ref().map(|home| home.join(".docker")));
-        let containers = [self.runtime_dir.clone(), config_home]
-            .into_iter()
-            .flatten()
-            .map(|dir| dir.join("containers/auth.json"));
+        let containers = |dir: PathBuf| dir.join("containers");
+        let session = self.runtime_dir.clone().map(containers);
+        let containers = [
+            session.or_else(|| self.run_containers.clone()),
+            config_home.map(containers),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|dir| dir.join("auth.json"));
         containers
             .chain(docker.map(|dir| dir.join("config.json")))
             .collect()

@@ -29,7 +29,14 @@ pub fn run(args: &Args) -> Result<Exit, ToolError> {
     let disk = locate::disk(&args.medium, args.generation, None)?;
     let reader = match &what {
         What::Digest(digest) => disk.open_blob(&locate::blob(&disk, digest)?),
-        What::Image(name) => disk.open_blob(&locate::image(&disk, name)?.target),
+        What::Image(name) => {
+            let digest = locate::image(&disk, name)?.target.sha256;
+            let blob = disk.blob(&digest).map_err(ToolError::Disk)?.ok_or_else(|| {
+                let place = format!("{}: {}, which {name} stands for", disk.name(), digest.to_digest());
+                ToolError::Disk(holdall::Error::missing(place))
+            })?;
+            disk.open_blob(&blob)
+        }
         What::Path(path) => match locate::loose(&disk, path)? {
             Loose::Entry(folder, entry) if matches!(entry.node, Node::File { .. }) => {
                 folder.open_file(&entry).map_err(ToolError::Disk)?

@@ -1,4 +1,5 @@
-//! `holdall info`: what a disk says of itself, without reading what is on it.
+//! `holdall info`: what a disk says of itself. Reads its catalogue and the tables of its packs through,
+//! and no content; the digests of its images are in memory at once.
 
 use crate::exit::{Exit, ToolError};
 use crate::locate;

@@ -82,7 +82,18 @@ pub fn manifest_by_tag(
         reference: Reference::Tag(tag),
     };
     match disk.image(&name)? {
-        Some(image) => manifest(disk, turns, &image.target, conditions),
+        // By way of the blob that the digest names, so that tag and digest never give different bytes.
+        Some(image) => match disk.blob(&image.target.sha256)? {
+            Some(mut blob) => {
+                blob.media_type = image.target.media_type;
+                manifest(disk, turns, &blob, conditions)
+            }
+            None => {
+                let digest = image.target.sha256.to_digest();
+                let place = format!("{}: {digest}, which {name} stands for", disk.name());
+                Err(holdall::Error::missing(place).into())
+            }
+        },
         None => Err(Refusal::not_found(
             Code::ManifestUnknown,
             format!("{name}: not on this disk"),

@@ -66,6 +66,12 @@ fn the_first_file_that_has_the_registry_wins() {
     home.write("run/containers/auth.json", &auths(&[("h.x", "runtime")]));
     assert_eq!(user(&places, "h.x/a").as_deref(), Some("runtime"));
     assert_eq!(user(&places, "only.x/a").as_deref(), Some("only"));
+    let root = home.write("containers/0/auth.json", &auths(&[("h.x", "root")]));
+    places.run_containers = root.parent().map(Into::into);
+    assert_eq!(user(&places, "h.x/a").as_deref(), Some("runtime"));
+    let runtime_dir = places.runtime_dir.take();
+    assert_eq!(user(&places, "h.x/a").as_deref(), Some("root"));
+    places.runtime_dir = runtime_dir;
     places.docker_config = Some(
         home.write("other/config.json", &auths(&[("only.x", "moved")]))
             .parent()

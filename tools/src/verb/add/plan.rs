@@ -31,6 +31,8 @@ pub struct Plan<'a> {
     pub loose: Measure,
     /// Bytes that the medium can take.
     pub free: Option<u64>,
+    /// Bytes of the catalogue that the new one takes over, at most whole.
+    catalogue: u64,
 }
 
 /// What one source gives.
@@ -80,6 +82,7 @@ pub fn make<'a>(
         images: Estimate::default(),
         loose: Measure::default(),
         free: None,
+        catalogue: 0,
     };
     let into = into_folders(args)?;
     for (spelled, source) in args.sources.iter().zip(opened) {
@@ -154,23 +157,27 @@ impl Plan<'_> {
         content
             .saturating_add(content / 50)
             .saturating_add(entries)
+            .saturating_add(self.catalogue)
             .saturating_add(GENERATION)
     }
 
-    /// Bytes that will be needed at least, as far as can be said.
-    fn at_least(&self) -> u64 {
-        self.images.new_bytes.saturating_add(self.loose.allocated) / BEST_RATIO
+    /// Bytes that will be needed at least, as far as can be said. What loose files hold may be on the disk
+    /// already, which only reading them shows; on an empty disk it cannot be.
+    fn at_least(&self, empty: bool) -> u64 {
+        let loose = if empty { self.loose.allocated } else { 0 };
+        self.images.new_bytes.saturating_add(loose) / BEST_RATIO
     }
 
     /// Says what may be needed; refuses what surely cannot fit.
     pub fn check_room(&mut self, ingest: &Ingest, output: &Output) -> Result<(), ToolError> {
         self.free = ingest.free_bytes()?;
+        self.catalogue = ingest.root().catalogue_bytes;
         let (most, name) = (bytes(self.at_most()), ingest.medium_name());
         let Some(free) = self.free else {
             output.note(format!("needs at most {most} on {name}"));
             return Ok(());
         };
-        if self.at_least() > free {
+        if self.at_least(ingest.root().packs == 0) > free {
             return Err(ToolError::NoRoom(format!(
                 "{name}: {} are free, and this needs up to {most}: it cannot fit even if it shrinks to an eighth",
                 bytes(free)
