@@ -50,7 +50,7 @@ impl Default for MountOptions {
         Self {
             threads: None,
             allow_other: None,
-            read_ahead_kib: 1024,
+            read_ahead_kib: 8192,
             monitor: Arc::new(Silent),
         }
     }

@@ -259,7 +259,10 @@ pub struct BadEntry {
 
 /// The descriptors of a layout's `index.json`, in order, those that cannot be used among them. Their media
 /// types are kept as they are. All of them are in memory at once.
-pub fn parse_entries(bytes: &[u8], place: &str) -> Result<Vec<std::result::Result<Descriptor, Box<BadEntry>>>> {
+pub fn parse_entries(
+    bytes: &[u8],
+    place: &str,
+) -> Result<Vec<std::result::Result<Descriptor, Box<BadEntry>>>> {
     #[derive(Deserialize)]
     struct Listing {
         #[serde(default)]

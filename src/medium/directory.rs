@@ -1,5 +1,6 @@
 //! A medium in a directory of the host's file system.
 
+use super::buffers::Buffers;
 use super::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber, aligned};
 use crate::error::{Error, Result};
 use crate::units::{Generation, PackNumber, len64};
@@ -22,6 +23,7 @@ pub struct DirectoryMedium {
     path: PathBuf,
     /// Whether packs are read past the kernel's cache.
     direct: AtomicBool,
+    buffers: Arc<Buffers>,
     /// Files open for reading, most recently used last. Few enough that a scan beats a map.
     open: Mutex<Vec<(MediumFile, Arc<File>)>>,
 }
@@ -45,6 +47,7 @@ impl DirectoryMedium {
         Ok(Self {
             path: path.to_owned(),
             direct: AtomicBool::new(false),
+            buffers: Arc::default(),
             open: Mutex::new(Vec::new()),
         })
     }
@@ -131,13 +134,14 @@ impl DirectoryMedium {
     fn read_once(&self, file: MediumFile, offset: u64, len: usize) -> Result<Bytes> {
         let handle = self.reading(file)?;
         if self.is_direct(file) {
-            return aligned::read(&handle, offset, len).map_err(self.read_err(file, offset, len));
+            return aligned::read(&handle, &self.buffers, offset, len)
+                .map_err(self.read_err(file, offset, len));
         }
-        let mut bytes = vec![0; len];
+        let mut bytes = self.buffers.take(len);
         handle
-            .read_exact_at(&mut bytes, offset)
+            .read_exact_at(bytes.get_mut(..len).unwrap_or_default(), offset)
             .map_err(self.read_err(file, offset, len))?;
-        Ok(Bytes::from(bytes))
+        Ok(self.buffers.lend(bytes, 0, len))
     }
 
     fn numbers(&self, folder: &str, parse: impl Fn(&str) -> Option<u32>) -> Result<Vec<u32>> {

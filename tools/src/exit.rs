@@ -126,7 +126,7 @@ fn is_host_index(error: &StoreError) -> bool {
         StoreError::Malformed { place, .. } => {
             let folder = Path::new(place);
             let of_medium = folder.file_name().and_then(|id| id.to_str());
-            place.contains("host index")
+            place == "a record of the host index"
                 || (of_medium.is_some_and(|id| MediumId::from_hex(id).is_ok())
                     && folder.parent().is_some_and(|parent| parent.ends_with("index")))
         }
@@ -271,9 +271,9 @@ impl ToolError {
             Some(StoreError::Interrupted) if is_add => {
                 Some("run the same add again: what was stored is kept")
             }
-            Some(StoreError::Full { .. }) if is_add => {
-                Some("the last generation is whole; free some room or use a larger disk, then run the same add again")
-            }
+            Some(StoreError::Full { .. }) if is_add => Some(
+                "the last generation is whole; free some room or use a larger disk, then run the same add again",
+            ),
             Some(StoreError::Locked { .. }) => Some("wait until it is done"),
             Some(error) if is_host_index(error) => Some("holdall reindex builds the host's index anew"),
             Some(StoreError::Mismatch { .. } | StoreError::Malformed { .. }) => {
@@ -326,7 +326,7 @@ mod tests {
             ),
             (
                 ToolError::Store(StoreError::malformed(
-                    format!("/state/index/{}", "0a".repeat(32)),
+                    format!("/state/index/{}", "0a".repeat(16)),
                     "cut short",
                 )),
                 Exit::Failed,
