@@ -4,7 +4,7 @@ use super::pipeline::{Belt, Pipeline};
 use super::ticket::{Pending, Ticket};
 use crate::error::Result;
 use crate::format::frame::{FrameChunk, FrameKind};
-use crate::format::{FRAME_CHUNKS_MAX, FRAME_PLAIN_MAX};
+use crate::format::{CHUNK_MAX, FRAME_CHUNKS_MAX, FRAME_PLAIN_MAX};
 use crate::ids::ChunkId;
 use crate::pack::PlainFrame;
 use crate::units::{index, len32};
@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// Plaintext at which a frame is handed in. Larger frames compress better, smaller ones cost less to
 /// read a little from.
 pub(super) const FRAME_TARGET: usize = 512 * 1024;
+
+/// Room for a frame's plaintext: its last chunk may reach past the target.
+pub(super) const FRAME_ROOM: usize = FRAME_TARGET + CHUNK_MAX as usize;
 
 /// A frame being filled.
 #[derive(Debug)]
@@ -64,9 +67,7 @@ impl FrameBuilder {
             self.submit(belt, pipeline)?;
         }
         if self.plain.capacity() == 0 && self.kind == FrameKind::Plaintext {
-            // One allocation a frame: the last chunk may reach past the target.
-            self.plain
-                .reserve_exact(FRAME_TARGET + index(crate::format::CHUNK_MAX));
+            self.plain = belt.buffer();
         }
         let start = len32(self.plain.len());
         self.plain.extend_from_slice(bytes);

@@ -2,6 +2,7 @@
 //!
 //! The first failure stops all of it: later frames are drained, so that nobody waits for ever.
 
+use super::frames::FRAME_ROOM;
 use super::ticket::{Claim, Pending, Ticket};
 use crate::error::{Error, Result};
 use crate::format::content::Place;
@@ -18,6 +19,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+/// Most buffers kept for the next frames.
+const SPARE: usize = 8;
+
 /// Chunks in frames that were handed in, but not yet in a pack that is whole and durable.
 pub(super) type OpenChunks = Mutex<HashMap<ChunkId, (Pending, u32)>>;
 
@@ -30,6 +34,8 @@ pub(super) struct Belt {
     pub(super) open: OpenChunks,
     pub(super) monitor: Arc<dyn MonitorDebug>,
     failure: OnceLock<Arc<Error>>,
+    /// Buffers of frames that were written: a fresh one costs page faults for each of its pages.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 /// A monitor that can stand in a `Debug` structure.
@@ -81,6 +87,23 @@ impl Belt {
             open: Mutex::default(),
             monitor: Arc::new(Shown(monitor)),
             failure: OnceLock::new(),
+            spare: Mutex::default(),
+        }
+    }
+
+    /// An empty buffer that a frame fits into.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        self.spare
+            .lock()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(FRAME_ROOM))
+    }
+
+    fn recycle(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.lock();
+        if buffer.capacity() >= FRAME_ROOM && spare.len() < SPARE {
+            buffer.clear();
+            spare.push(buffer);
         }
     }
 
@@ -240,6 +263,7 @@ impl Writer {
                 Ok(place) => claim.place(place),
                 Err(e) => self.belt.fail(e),
             }
+            self.belt.recycle(frame.stored);
         }
         if self.belt.check().is_ok() {
             self.finish_pack()?;

@@ -43,7 +43,7 @@ impl Default for OpenOptions {
     fn default() -> Self {
         Self {
             generation: None,
-            cache_bytes: 32 * 1024 * 1024,
+            cache_bytes: 64 * 1024 * 1024,
             read_deadline: Duration::from_secs(30),
         }
     }
