@@ -12,7 +12,7 @@ use crossbeam_channel::bounded;
 use std::sync::Arc;
 
 /// Bytes read at once: neighbouring frames together.
-const BATCH: u32 = 4 * 1024 * 1024;
+const BATCH: u32 = 1024 * 1024;
 
 /// Neighbouring frames of one pack.
 struct Batch {
