@@ -12,7 +12,7 @@
 mod stage;
 
 use serde_json::{Value, json};
-use stage::{Layout, Running, Stage, corpus, noise, sh, sha256, tags};
+use stage::{Layout, Running, Said, Stage, corpus, noise, sh, sha256, tags};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -212,6 +212,11 @@ struct Registry {
 
 impl Registry {
     fn start(stage: &Stage) -> Self {
+        Self::start_with(stage, "")
+    }
+
+    /// With more lines of configuration.
+    fn start_with(stage: &Stage, more: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -220,7 +225,7 @@ impl Registry {
         let address = format!("127.0.0.1:{port}");
         let config = stage.path("registry.yml");
         let root = stage.path("registry");
-        std::fs::write(&config, format!("version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root:?}}}}}\nhttp: {{addr: '{address}'}}\n")).unwrap();
+        std::fs::write(&config, format!("version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root:?}}}}}\nhttp: {{addr: '{address}'}}\n{more}")).unwrap();
         let child = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
@@ -291,6 +296,60 @@ fn images_come_from_a_real_registry_with_their_digests_and_a_second_add_fetches_
     let said = stage.add(&absent).says("none");
     assert_ne!(said.code, 0);
     assert_eq!(stage.generation(), generation);
+    stage.assert_whole();
+}
+
+#[test]
+fn a_registry_that_wants_a_password_gets_the_one_of_auth_json_and_none_is_printed() {
+    let stage = Stage::new();
+    stage.init();
+    let hash = sh(r#"perl -e 'print crypt("secret-word", "\$2y\$05\$abcdefghijklmnopqrstuu")'"#);
+    std::fs::write(stage.path("htpasswd"), format!("operator:{hash}\n")).unwrap();
+    let more = format!(
+        "auth: {{htpasswd: {{realm: test, path: {:?}}}}}\n",
+        stage.path("htpasswd")
+    );
+    let registry = Registry::start_with(&stage, &more);
+    let address = &registry.address;
+    let mut layout = Layout::new(stage.path("x"));
+    let manifest = layout.manifest(&noise(100_000, 1), json!({}));
+    layout.list(manifest, Some("1"));
+    let login = "operator:secret-word";
+    sh(&format!(
+        "skopeo copy -q --dest-creds {login} --dest-tls-verify=false oci:{}:1 docker://{address}/acme/x:1",
+        layout.path.display()
+    ));
+    let add = |auth: &Path| {
+        let (disk, source) = (stage.disk(), format!("docker://{address}/acme/x:1"));
+        let args = [
+            "-v",
+            "add",
+            disk.to_str().unwrap(),
+            &source,
+            "--plain-http",
+            address,
+        ];
+        let said: Said = stage
+            .command(args)
+            .env("REGISTRY_AUTH_FILE", auth)
+            .output()
+            .unwrap()
+            .into();
+        assert!(!said.out.contains("secret-word") && !said.err.contains("secret-word"));
+        said
+    };
+    let auths = |login: &str| {
+        let path = stage.path("auth.json");
+        let encoded = sh(&format!("printf %s {login} | base64 -w0"));
+        std::fs::write(&path, json!({"auths": {address: {"auth": encoded}}}).to_string()).unwrap();
+        path
+    };
+    let refused = add(&auths("operator:another-word"));
+    assert!(
+        refused.code != 0 && refused.err.contains(address.as_str()),
+        "{refused:?}"
+    );
+    add(&auths(login)).code(0).says("acme/x:1");
     stage.assert_whole();
 }
 
