@@ -170,7 +170,7 @@ fn no_generation(medium: &dyn Medium, mut damaged: Vec<Error>) -> Error {
     let place = medium.name();
     if damaged.iter().all(|e| matches!(e, Error::Missing { .. })) && !damaged.is_empty() {
         return Error::refused(format!(
-            "{place}: not a Holdall disk (no superblock); holdall init makes one"
+            "{place}: no Holdall disk is here (no superblock): is it mounted? holdall init makes a new one"
         ));
     }
     let readable: Vec<String> = medium

@@ -47,7 +47,10 @@ impl Index {
     /// One that RocksDB cannot open is thrown away: it holds nothing that the packs do not.
     pub fn open(state: &Path, medium: &MediumId) -> Result<Self> {
         let path = state.join("index").join(medium.to_hex());
-        std::fs::create_dir_all(&path).map_err(|e| Error::io(path.display().to_string(), e))?;
+        std::fs::create_dir_all(&path).map_err(|e| Error::Index {
+            place: path.display().to_string(),
+            why: format!("its folder cannot be made: {e}; --state names another"),
+        })?;
         let db = match DB::open(&options(), &path) {
             Ok(db) => db,
             Err(e) if e.kind() == rocksdb::ErrorKind::IOError && e.to_string().contains("lock") => {

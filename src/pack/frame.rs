@@ -126,7 +126,7 @@ pub fn decode_frame(bytes: &[u8], place: impl Fn() -> String) -> Result<Frame> {
 /// Checks stored bytes against their header, without decompressing.
 pub fn check_stored(header: &FrameHeader, stored: &[u8], place: impl Fn() -> String) -> Result<()> {
     if len32(stored.len()) != header.stored_bytes || FrameHash::of(stored) != header.stored_hash {
-        return Err(Error::mismatch(place(), "a frame's stored bytes"));
+        return Err(Error::mismatch(place(), "a stored frame"));
     }
     Ok(())
 }

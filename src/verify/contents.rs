@@ -140,6 +140,9 @@ fn usable(check: &Check<'_>, place: &Place) -> Result<()> {
     if u64::from(place.frame.get()) + u64::from(place.frame_bytes) > u64::from(*pack_bytes) {
         return Err(Error::malformed(name(), "a place beyond the pack's end"));
     }
+    if check.bad.packs.contains(&place.pack) {
+        return Err(Error::missing(check.medium.place(MediumFile::Pack(place.pack))));
+    }
     if check.bad.has(place.pack, place.frame.get()) {
         return Err(Error::mismatch(name(), "the frame it needs"));
     }

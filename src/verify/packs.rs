@@ -41,7 +41,8 @@ pub(super) fn check_all(check: &mut Check<'_>, medium_id: &MediumId, set: &[SetR
     let medium = Arc::clone(&check.medium);
     let (full, monitor) = (check.options.full, check.monitor);
     std::thread::scope(|scope| {
-        for _ in 0..cores {
+        // Twice the cores: while some hash, others wait for the device.
+        for _ in 0..cores * 2 {
             let (from, bad, medium) = (to_check.clone(), bad.clone(), Arc::clone(&medium));
             scope.spawn(move || {
                 for batch in from {
