@@ -9,6 +9,7 @@ use holdall::format::catalogue::Kind;
 use holdall::format::root::{Root, State};
 use holdall::format::superblock::SlotState;
 use holdall::generation;
+use holdall::medium::MediumFile;
 use holdall::medium::{Medium, SlotNumber};
 use holdall::reader::Disk;
 use serde::Serialize;
@@ -48,6 +49,8 @@ struct Info {
     file_inodes: u64,
     packs: u32,
     pack_bytes: u64,
+    /// Of packs that this generation does not list: an interrupted run's, or a later generation's.
+    unlisted_pack_bytes: u64,
     catalogue_bytes: u64,
     free_bytes: Option<u64>,
     slots: Vec<String>,
@@ -88,6 +91,14 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
         images.insert(image.target.sha256);
     }
     let packs = generation::pack_set(medium.as_ref(), root).map_err(ToolError::Disk)?;
+    let listed: std::collections::BTreeSet<_> = packs.iter().map(|pack| pack.number).collect();
+    let mut unlisted_pack_bytes = 0;
+    for pack in medium.packs().map_err(ToolError::Disk)? {
+        if !listed.contains(&pack) {
+            let len = medium.len(MediumFile::Pack(pack)).map_err(ToolError::Disk)?;
+            unlisted_pack_bytes += len.unwrap_or(0);
+        }
+    }
     Ok(Info {
         format: holdall::format::FORMAT,
         medium: root.medium.to_hex(),
@@ -117,6 +128,7 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
             .map_err(ToolError::Disk)?
             .map_or(0, |top| top.inodes().saturating_sub(1)),
         packs: root.packs,
+        unlisted_pack_bytes,
         pack_bytes: packs.iter().map(|pack| u64::from(pack.pack_bytes)).sum(),
         catalogue_bytes: root.catalogue_bytes,
         free_bytes: medium.free_bytes().unwrap_or_default(),
@@ -168,6 +180,13 @@ fn print(info: &Info, output: &Output) -> Result<(), ToolError> {
     row("left out", info.left_out.to_string())?;
     row("files", format!("{} files and folders", info.file_inodes))?;
     row("packs", format!("{}, {}", info.packs, bytes(info.pack_bytes)))?;
+    if info.unlisted_pack_bytes > 0 {
+        let left = bytes(info.unlisted_pack_bytes);
+        row(
+            "unlisted",
+            format!("{left} of an interrupted add, which the next one takes over, or of a later generation"),
+        )?;
+    }
     row("catalogue", bytes(info.catalogue_bytes))?;
     if let Some(free) = info.free_bytes {
         row("free", bytes(free))?;

@@ -54,11 +54,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     let mounted = args
         .mount
         .as_deref()
-        .map(|folder| {
-            let generation = Some(disk.root().generation.get());
-            let disk = locate::disk_to_mount(&args.medium, generation, None)?;
-            mount::mount(disk, folder, false, *output)
-        })
+        .map(|folder| mount::mount(disk.clone(), folder, false, *output))
         .transpose()?;
     let stop = Arc::new(Notify::new());
     let asked = Arc::clone(&stop);
