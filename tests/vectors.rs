@@ -1073,11 +1073,11 @@ fn tree_leaf() -> TreePage {
         _ => TreeRef::EMPTY,
     };
     let mut entries = vec![
-        entry(b"a-directory", 0o1777, Node::Directory(tree)),
+        entry(b"a-directory", 0o1777, Node::directory(tree)),
         entry(b"a-file", 0o644, file(11, 0, contents()[1].1.clone())),
         entry(b"a-large-file", 0o4755, file(1 << 40, 1, contents()[3].1.clone())),
         entry(b"a-link", 0o777, Node::Symlink(b"../elsewhere".to_vec())),
-        entry(b"an-empty-directory", 0o755, Node::Directory(TreeRef::EMPTY)),
+        entry(b"an-empty-directory", 0o755, Node::directory(TreeRef::EMPTY)),
         entry(b"block", 0o600, special(SpecialKind::BlockDevice, 8, 1)),
         entry(b"char", 0o600, special(SpecialKind::CharDevice, 1, 3)),
         entry(b"fifo", 0o600, special(SpecialKind::Fifo, 0, 0)),

@@ -34,6 +34,12 @@ pub enum Kind {
     Absent,
     /// The tree of loose files.
     Files,
+    /// The tree of one layer, by diffID and the digest of the blob that it was made from.
+    Layer,
+    /// The merged tree of a chain of layers, by chainID.
+    Chain,
+    /// Which chain an image is, for one platform: what a container of it starts with.
+    Rootfs,
 }
 
 impl Kind {
@@ -46,6 +52,9 @@ impl Kind {
             Self::Referrer => 3,
             Self::Absent => 4,
             Self::Files => 5,
+            Self::Layer => 6,
+            Self::Chain => 7,
+            Self::Rootfs => 8,
         }
     }
 
@@ -56,6 +65,9 @@ impl Kind {
             3 => Self::Referrer,
             4 => Self::Absent,
             5 => Self::Files,
+            6 => Self::Layer,
+            7 => Self::Chain,
+            8 => Self::Rootfs,
             tag => return Err(from.error(format_args!("a leaf of unknown kind {tag}"))),
         })
     }
@@ -166,9 +178,10 @@ impl Leaf {
             return Err(from.error("inline content is not as long as its size says"));
         }
         let fits = match (&leaf.content, leaf.kind) {
-            (Content::Nothing, Kind::Absent) | (Content::Tree(_), Kind::Files) => true,
+            (Content::Nothing, Kind::Absent | Kind::Rootfs)
+            | (Content::Tree(_), Kind::Files | Kind::Layer | Kind::Chain) => true,
             (Content::Inline(_) | Content::List(_) | Content::Recipe { .. } | Content::Map(_), kind) => {
-                kind != Kind::Absent && kind != Kind::Files && leaf.size < 1 << 60
+                matches!(kind, Kind::Image | Kind::Blob | Kind::Referrer) && leaf.size < 1 << 60
             }
             _ => false,
         };

@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod codec;
 pub mod content;
 pub mod frame;
+pub mod links;
 pub mod list;
 pub mod pack;
 pub mod root;
@@ -14,7 +15,7 @@ pub mod superblock;
 pub mod tree;
 
 /// The name of the format this version writes and reads (FORMAT.md, Versions).
-pub const FORMAT: &str = "draft-1";
+pub const FORMAT: &str = "draft-2";
 
 /// Smallest chunk but for a blob's last, in bytes.
 pub const CHUNK_MIN: u32 = 16 * 1024;

@@ -51,7 +51,7 @@ pub enum Node {
         size: u64,
         /// BLAKE3 of the bytes.
         blob_id: BlobId,
-        /// SHA-256 of the bytes.
+        /// SHA-256 of the bytes; zeros where it was not taken: in the trees of layers and chains.
         sha256: Sha256,
         /// The number, from 1, of its group of hard links; 0 for none.
         link: u64,
@@ -59,7 +59,12 @@ pub enum Node {
         content: Content,
     },
     /// A directory.
-    Directory(TreeRef),
+    Directory {
+        /// Its entries.
+        tree: TreeRef,
+        /// What it says of the layers below; none outside a layer's tree.
+        marks: Marks,
+    },
     /// A symbolic link.
     Symlink(Vec<u8>),
     /// A device, pipe or socket.
@@ -71,6 +76,39 @@ pub enum Node {
         /// Minor device number, or 0.
         minor: u32,
     },
+    /// In a layer's tree: what the layers below have of this name is hidden.
+    Whiteout,
+    /// In a layer's tree: one more name of a file of the layers below, named by its path from the root.
+    OutsideLink(Vec<u8>),
+}
+
+impl Node {
+    /// A directory without marks.
+    #[must_use]
+    pub const fn directory(tree: TreeRef) -> Self {
+        Self::Directory {
+            tree,
+            marks: Marks {
+                opaque: false,
+                implied: false,
+            },
+        }
+    }
+}
+
+/// What a directory of a layer's tree says of the layers below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// Nothing that the layers below have in it is seen.
+    pub opaque: bool,
+    /// The layer has no entry for it, only for what lies in it: its metadata are those of the layers below.
+    pub implied: bool,
+}
+
+impl Marks {
+    const fn flags(self) -> u8 {
+        self.opaque as u8 | (self.implied as u8) << 1
+    }
 }
 
 /// An entry of a directory.
@@ -89,7 +127,7 @@ impl TreeEntry {
     #[must_use]
     pub const fn inodes(&self) -> u64 {
         match &self.node {
-            Node::Directory(tree) => tree.inodes,
+            Node::Directory { tree, .. } => tree.inodes,
             _ => 1,
         }
     }
@@ -124,8 +162,11 @@ impl TreeEntry {
                     .u64(*link);
                 content.encode(&mut out);
             }
-            Node::Directory(tree) => {
-                out.u8(2);
+            Node::Directory { tree, marks } => {
+                match marks.flags() {
+                    0 => out.u8(2),
+                    flags => out.u8(6).u8(flags),
+                };
                 tree.encode(&mut out);
             }
             Node::Symlink(target) => {
@@ -140,6 +181,12 @@ impl TreeEntry {
                 };
                 out.u8(4).u8(tag).u32(*major).u32(*minor);
             }
+            Node::Whiteout => {
+                out.u8(5);
+            }
+            Node::OutsideLink(target) => {
+                out.u8(7).bytes16(target);
+            }
         }
         out.finish()
     }
@@ -147,8 +194,8 @@ impl TreeEntry {
     fn encode_places(&self, out: &mut Encoder) {
         match &self.node {
             Node::File { content, .. } => content.encode_places(out),
-            Node::Directory(tree) => tree.place.encode(out),
-            Node::Symlink(_) | Node::Special { .. } => {}
+            Node::Directory { tree, .. } => tree.place.encode(out),
+            Node::Symlink(_) | Node::Special { .. } | Node::Whiteout | Node::OutsideLink(_) => {}
         }
     }
 
@@ -205,7 +252,7 @@ impl TreeEntry {
                     content,
                 }
             }
-            2 => Node::Directory(TreeRef::decode(from)?),
+            2 => Node::directory(TreeRef::decode(from)?),
             3 => match from.bytes16(TARGET_MAX)? {
                 target if target.is_empty() || target.contains(&0) => {
                     return Err(from.error("a link's target is empty or has a NUL"));
@@ -226,6 +273,27 @@ impl TreeEntry {
                     minor: from.u32()?,
                 }
             }
+            5 => Node::Whiteout,
+            6 => {
+                let flags = from.u8()?;
+                let marks = Marks {
+                    opaque: flags & 1 != 0,
+                    implied: flags & 2 != 0,
+                };
+                if flags == 0 || marks.flags() != flags {
+                    return Err(from.error(format_args!("a directory's marks are {flags}")));
+                }
+                Node::Directory {
+                    tree: TreeRef::decode(from)?,
+                    marks,
+                }
+            }
+            7 => match from.bytes16(TARGET_MAX)? {
+                target if target.is_empty() || target.contains(&0) => {
+                    return Err(from.error("a link's target is empty or has a NUL"));
+                }
+                target => Node::OutsideLink(target.to_vec()),
+            },
             tag => return Err(from.error(format_args!("an entry of unknown kind {tag}"))),
         };
         Ok(Self { name, metadata, node })
@@ -349,8 +417,8 @@ impl TreePage {
                 for entry in entries {
                     match &mut entry.node {
                         Node::File { content, .. } => content.decode_places(from)?,
-                        Node::Directory(tree) => tree.place = Place::decode(from)?,
-                        Node::Symlink(_) | Node::Special { .. } => {}
+                        Node::Directory { tree, .. } => tree.place = Place::decode(from)?,
+                        Node::Symlink(_) | Node::Special { .. } | Node::Whiteout | Node::OutsideLink(_) => {}
                     }
                 }
             }

@@ -156,7 +156,9 @@ impl Inner {
                     None => None,
                 };
                 let below = match (&replaced, before) {
-                    (Some(entry), Some(directory)) if matches!(entry.stored().node, Node::Directory(_)) => {
+                    (Some(entry), Some(directory))
+                        if matches!(entry.stored().node, Node::Directory { .. }) =>
+                    {
                         Some(directory.open_directory(entry)?)
                     }
                     _ => None,
@@ -274,7 +276,7 @@ impl Inner {
             entry: TreeEntry {
                 name,
                 metadata,
-                node: Node::Directory(made.tree),
+                node: Node::directory(made.tree),
             },
             blob: None,
             page: Some(made.page),

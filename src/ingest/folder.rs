@@ -82,7 +82,7 @@ impl<'a> FolderBuilder<'a> {
         self.waiting_bytes += len;
         self.tree.entries += 1;
         self.tree.inodes += entry.entry.inodes();
-        self.tree.subdirectories += u64::from(matches!(entry.entry.node, Node::Directory(_)));
+        self.tree.subdirectories += u64::from(matches!(entry.entry.node, Node::Directory { .. }));
         self.waiting.push(entry);
         Ok(())
     }
@@ -109,12 +109,12 @@ impl<'a> FolderBuilder<'a> {
                             .ok_or_else(|| Error::refused("a blob has no place"))?;
                     }
                 }
-                Node::Directory(tree) => {
+                Node::Directory { tree, .. } => {
                     if let Some(page) = &open.page {
                         tree.place = self.inner.belt.wait(page)?;
                     }
                 }
-                Node::Symlink(_) | Node::Special { .. } => {}
+                Node::Symlink(_) | Node::Special { .. } | Node::Whiteout | Node::OutsideLink(_) => {}
             }
             entries.push(entry);
         }

@@ -3,6 +3,7 @@
 //! Never uses the outer flow: they meet on the medium. Opening reads the superblock, ROOT and the
 //! catalogue's top page, whatever the size of the disk.
 
+mod chain;
 mod frames;
 mod patient;
 
@@ -19,9 +20,12 @@ use crate::generation;
 use crate::ids::{BlobId, PageHash, Sha256};
 use crate::medium::Medium;
 use crate::name::{ImageName, Reference, Repository};
-pub use crate::tree::{Directory, Entries, Entry, Found, Metadata, Node, SpecialKind};
+pub use crate::tree::{
+    Directory, Entries, Entry, Found, LinkGroup, Links, Marks, Metadata, Node, Rooted, SpecialKind,
+};
 use crate::units::{Generation, index64};
 use bytes::Bytes;
+pub use chain::{Chain, Layer, RootFilesystem};
 use frames::CachedFrames;
 use patient::PatientMedium;
 use std::collections::VecDeque;

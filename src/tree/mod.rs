@@ -3,10 +3,18 @@
 //! An inode's number is its position in the pre-order of its tree, from 0 for the tree's own
 //! directory: the same after every restart, without a table.
 
+mod entries;
+mod links;
+mod rooted;
+
+pub use entries::Entries;
+pub use links::{LinkGroup, Links};
+pub use rooted::Rooted;
+
 use crate::blob::{BlobReader, FrameSource};
 use crate::error::{Error, Result};
 use crate::format::content::{Place, TreeRef};
-pub use crate::format::tree::{Metadata, SpecialKind};
+pub use crate::format::tree::{Marks, Metadata, SpecialKind};
 use crate::format::tree::{Node as StoredNode, TreeChild, TreeEntry, TreePage};
 use crate::ids::{BlobId, PageHash, Sha256};
 use crate::name::EntryName;
@@ -22,8 +30,8 @@ pub enum Node {
         size: u64,
         /// BLAKE3 of the bytes.
         blob_id: BlobId,
-        /// SHA-256 of the bytes.
-        sha256: Sha256,
+        /// SHA-256 of the bytes, where it was taken: of loose files only.
+        sha256: Option<Sha256>,
         /// Names that the file has.
         nlink: u32,
     },
@@ -35,6 +43,8 @@ pub enum Node {
         inodes: u64,
         /// Directories directly in it.
         subdirectories: u64,
+        /// What it says of the layers below; none outside a layer's tree.
+        marks: Marks,
     },
     /// A symbolic link.
     Symlink {
@@ -50,6 +60,13 @@ pub enum Node {
         /// Minor device number, or 0.
         minor: u32,
     },
+    /// In a layer's tree: what the layers below have of this name is hidden.
+    Whiteout,
+    /// In a layer's tree: one more name of a file of the layers below.
+    OutsideLink {
+        /// That file's path from the root, without a leading slash.
+        target: Vec<u8>,
+    },
 }
 
 /// One entry of a directory.
@@ -61,8 +78,10 @@ pub struct Entry {
     pub metadata: Metadata,
     /// What it is.
     pub node: Node,
-    /// Its inode number within the tree.
+    /// Its inode number within the tree: the names of one file share that of the first.
     pub inode: u64,
+    /// Its position in the tree's pre-order: what its inode number is unless it is a further name.
+    pub preorder: u64,
     /// Its position within its directory, from 0.
     pub index: u64,
     stored: Arc<TreeEntry>,
@@ -84,6 +103,10 @@ pub struct Directory {
     inode: u64,
     parent: u64,
     metadata: Arc<Metadata>,
+    /// The table of the tree's hard links.
+    links: Option<Arc<Links>>,
+    /// Whether this is a layer's tree, which may have marks for the layers below.
+    layer: bool,
 }
 
 /// What an inode number stands for.
@@ -121,6 +144,8 @@ impl Directory {
             inode: 0,
             parent: 0,
             metadata: Arc::new(metadata),
+            links: None,
+            layer: false,
         }
     }
 
@@ -212,25 +237,82 @@ impl Directory {
         Ok(Some(at))
     }
 
-    /// The leaf page's entries with their positions and inode numbers.
-    fn entries_of(&self, leaf: &Leaf) -> Vec<Entry> {
-        let TreePage::Leaf(entries) = leaf.page.as_ref() else {
-            return Vec::new();
+    /// The first of the leaf page's entries that is chosen, with its position and inode number.
+    fn choose(&self, leaf: &Leaf, chosen: impl Fn(&TreeEntry, u64) -> bool) -> Result<Option<Entry>> {
+        let found = numbered(leaf, self.inode).find(|(stored, preorder, _)| chosen(stored, *preorder));
+        found
+            .map(|(stored, preorder, index)| self.entry_of(stored, preorder, index))
+            .transpose()
+    }
+
+    fn entry_of(&self, stored: &TreeEntry, preorder: u64, index: u64) -> Result<Entry> {
+        let (node, inode) = self.node_of(&stored.node, preorder)?;
+        Ok(Entry {
+            name: stored.name.clone(),
+            metadata: stored.metadata.clone(),
+            node,
+            inode,
+            preorder,
+            index,
+            stored: Arc::new(stored.clone()),
+        })
+    }
+
+    /// The node as a reader sees it, and its inode number.
+    fn node_of(&self, stored: &StoredNode, preorder: u64) -> Result<(Node, u64)> {
+        let mut inode = preorder;
+        let node = match stored {
+            StoredNode::File {
+                size,
+                blob_id,
+                sha256,
+                link,
+                ..
+            } => {
+                let mut nlink = 1;
+                if let Some(links) = self.links.as_ref().filter(|_| *link != 0) {
+                    let group = links.group(*link)?;
+                    // Its own first name, or one before it: else two files would share a number.
+                    if group.inode > preorder {
+                        return Err(self.malformed("a hard link's first name stands behind another"));
+                    }
+                    (inode, nlink) = (group.inode, group.nlink);
+                }
+                Node::File {
+                    size: *size,
+                    blob_id: *blob_id,
+                    sha256: Some(*sha256).filter(|sha256| *sha256 != Sha256::default()),
+                    nlink,
+                }
+            }
+            StoredNode::Directory { tree, marks } => {
+                if !self.layer && *marks != Marks::default() {
+                    return Err(self.malformed("a directory with marks outside a layer's tree"));
+                }
+                Node::Directory {
+                    entries: tree.entries,
+                    inodes: tree.inodes,
+                    subdirectories: tree.subdirectories,
+                    marks: *marks,
+                }
+            }
+            StoredNode::Symlink(target) => Node::Symlink {
+                target: target.clone(),
+            },
+            StoredNode::Special { kind, major, minor } => Node::Special {
+                kind: *kind,
+                major: *major,
+                minor: *minor,
+            },
+            StoredNode::Whiteout | StoredNode::OutsideLink(_) if !self.layer => {
+                return Err(self.malformed("a whiteout or outside link outside a layer's tree"));
+            }
+            StoredNode::Whiteout => Node::Whiteout,
+            StoredNode::OutsideLink(target) => Node::OutsideLink {
+                target: target.clone(),
+            },
         };
-        let mut inode = self.inode + leaf.inodes_before;
-        let numbered = entries.iter().zip(leaf.entries_before..).map(|(stored, index)| {
-            let entry = Entry {
-                name: stored.name.clone(),
-                metadata: stored.metadata.clone(),
-                node: node_of(&stored.node),
-                inode,
-                index,
-                stored: Arc::new(stored.clone()),
-            };
-            inode += stored.inodes();
-            entry
-        });
-        numbered.collect()
+        Ok((node, inode))
     }
 
     /// The entry of that name.
@@ -238,7 +320,7 @@ impl Directory {
         let Some(leaf) = self.leaf(Aim::Name(name))? else {
             return Ok(None);
         };
-        Ok(self.entries_of(&leaf).into_iter().find(|e| e.name == *name))
+        self.choose(&leaf, |stored, _| stored.name == *name)
     }
 
     /// The entries in byte order of name, from position `index` on; pages are read as it goes.
@@ -247,13 +329,13 @@ impl Directory {
         Entries {
             directory: self.clone(),
             next: index,
-            held: Vec::new().into_iter(),
+            held: None,
         }
     }
 
     /// The directory that this entry of it is.
     pub fn open_directory(&self, entry: &Entry) -> Result<Self> {
-        let StoredNode::Directory(tree) = &entry.stored.node else {
+        let StoredNode::Directory { tree, .. } = &entry.stored.node else {
             return Err(Error::refused(format!("{}: not a directory", entry.name)));
         };
         Ok(Self {
@@ -262,6 +344,8 @@ impl Directory {
             inode: entry.inode,
             parent: self.inode,
             metadata: Arc::new(entry.metadata.clone()),
+            links: self.links.clone(),
+            layer: self.layer,
         })
     }
 
@@ -290,11 +374,10 @@ impl Directory {
             let Some(leaf) = directory.leaf(Aim::Inode(offset))? else {
                 return Ok(None);
             };
-            let holds = directory
-                .entries_of(&leaf)
-                .into_iter()
-                .find(|e| inode < e.inode + e.stored.inodes());
-            let Some(entry) = holds.filter(|e| e.inode <= inode) else {
+            let holds = directory.choose(&leaf, |stored, preorder| {
+                preorder <= inode && inode < preorder + stored.inodes()
+            })?;
+            let Some(entry) = holds else {
                 return Err(self.malformed("a directory counts more inodes than it has"));
             };
             if !matches!(entry.node, Node::Directory { .. }) {
@@ -363,79 +446,19 @@ fn step<'a>(
     chosen
 }
 
-fn node_of(stored: &StoredNode) -> Node {
-    match stored {
-        StoredNode::File {
-            size,
-            blob_id,
-            sha256,
-            ..
-        } => Node::File {
-            size: *size,
-            blob_id: *blob_id,
-            sha256: *sha256,
-            nlink: 1,
-        },
-        StoredNode::Directory(tree) => Node::Directory {
-            entries: tree.entries,
-            inodes: tree.inodes,
-            subdirectories: tree.subdirectories,
-        },
-        StoredNode::Symlink(target) => Node::Symlink {
-            target: target.clone(),
-        },
-        StoredNode::Special { kind, major, minor } => Node::Special {
-            kind: *kind,
-            major: *major,
-            minor: *minor,
-        },
-    }
-}
-
-/// A directory's entries in order; ends after the first error.
-#[derive(Debug)]
-pub struct Entries {
-    directory: Directory,
-    next: u64,
-    held: std::vec::IntoIter<Entry>,
-}
-
-impl Iterator for Entries {
-    type Item = Result<Entry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(entry) = self.held.next() {
-            self.next = entry.index + 1;
-            return Some(Ok(entry));
-        }
-        if self.next >= self.directory.len() {
-            return None;
-        }
-        match self.directory.leaf(Aim::Index(self.next)) {
-            Ok(Some(leaf)) => {
-                let skip = crate::units::index64(self.next - leaf.entries_before);
-                let mut entries = self.directory.entries_of(&leaf);
-                entries.drain(..skip.min(entries.len()));
-                self.held = entries.into_iter();
-                if let Some(entry) = self.held.next() {
-                    self.next = entry.index + 1;
-                    return Some(Ok(entry));
-                }
-                self.next = u64::MAX;
-                Some(Err(self
-                    .directory
-                    .malformed("a directory has fewer entries than it counts")))
-            }
-            Ok(None) => {
-                self.next = u64::MAX;
-                Some(Err(self
-                    .directory
-                    .malformed("a directory has fewer entries than it counts")))
-            }
-            Err(e) => {
-                self.next = u64::MAX;
-                Some(Err(e))
-            }
-        }
-    }
+/// A leaf page's entries with their positions in the tree and in the directory.
+fn numbered(leaf: &Leaf, directory: u64) -> impl Iterator<Item = (&TreeEntry, u64, u64)> {
+    let entries = match leaf.page.as_ref() {
+        TreePage::Leaf(entries) => entries.as_slice(),
+        TreePage::Interior { .. } => &[],
+    };
+    let mut preorder = directory + leaf.inodes_before;
+    entries
+        .iter()
+        .zip(leaf.entries_before..)
+        .map(move |(stored, index)| {
+            let at = preorder;
+            preorder += stored.inodes();
+            (stored, at, index)
+        })
 }

@@ -1,16 +1,15 @@
 //! Leaves: every chunk list, directory and reference resolves to frames that hold.
 
-use super::{Check, name_of, tree_of};
+use super::{Check, name_of, tree_of, trees};
 use crate::blob::{BlobReader, FrameSource, Uncached};
 use crate::catalogue::CatalogueReader;
 use crate::error::{Error, Result};
 use crate::format::catalogue::{Kind, Leaf};
 use crate::format::codec::Encoder;
-use crate::format::content::{Content, Place, TreeRef};
+use crate::format::content::{Content, Place};
 use crate::format::frame::FrameHeader;
 use crate::ids::{BlobId, Sha256};
 use crate::medium::MediumFile;
-use crate::tree::{Directory, Metadata, Node};
 use crate::units::{index, len64};
 use sha2::Digest as _;
 use std::sync::Arc;
@@ -18,7 +17,11 @@ use std::sync::Arc;
 /// Checks one leaf; what is damaged is entered into the report.
 pub(super) fn check_leaf(check: &mut Check<'_>, catalogue: &CatalogueReader, leaf: &Leaf) -> Result<()> {
     if let Some(tree) = tree_of(&leaf.content) {
-        return check_tree(check, tree);
+        return trees::check_tree(check, leaf, tree);
+    }
+    if leaf.kind == Kind::Rootfs {
+        trees::check_rootfs(check, catalogue, leaf);
+        return Ok(());
     }
     if leaf.kind == Kind::Absent {
         return Ok(());
@@ -74,7 +77,7 @@ fn repeats(leaf: &Leaf, blob: &Leaf) -> bool {
 
 /// Checks that content resolves; with `identity`, also reads it all and compares. The outer error is
 /// an interruption, the inner one damage.
-fn check_content(
+pub(super) fn check_content(
     check: &Check<'_>,
     content: &Content,
     size: u64,
@@ -123,7 +126,7 @@ fn check_content(
 }
 
 /// The place is in a listed pack, in a frame that holds.
-fn usable(check: &Check<'_>, place: &Place) -> Result<()> {
+pub(super) fn usable(check: &Check<'_>, place: &Place) -> Result<()> {
     let name = || {
         format!(
             "{} at {}",
@@ -225,94 +228,12 @@ fn check_identity(
         blake.update(&slice);
         at += len64(slice.len());
     }
-    if Sha256::from_bytes(sha.finalize().into()) != *sha256 {
+    // In trees of layers the SHA-256 was not taken.
+    if *sha256 != Sha256::default() && Sha256::from_bytes(sha.finalize().into()) != *sha256 {
         return Ok(Err(Error::mismatch("its bytes", "SHA-256 of all of them")));
     }
     if BlobId::from_bytes(*blake.finalize().as_bytes()) != *blob_id {
         return Ok(Err(Error::mismatch("its bytes", "BLAKE3 of all of them")));
     }
     Ok(Ok(()))
-}
-
-/// Walks a tree directory by directory, without recursion.
-fn check_tree(check: &mut Check<'_>, tree: TreeRef) -> Result<()> {
-    let source: Arc<dyn FrameSource> = Arc::new(Uncached::new(Arc::clone(&check.medium)));
-    let metadata = Metadata {
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime_sec: 0,
-        mtime_nsec: 0,
-        xattrs: Vec::new(),
-    };
-    let mut waiting = vec![(String::new(), Directory::top(source, tree, metadata), 0_u32)];
-    while let Some((path, directory, depth)) = waiting.pop() {
-        check.check_interrupted()?;
-        if depth > crate::format::DEPTH_MAX {
-            check.damaged(format!("files/{path}: folders are nested too deep"));
-            continue;
-        }
-        if let Err(e) = check_pages(check, &directory) {
-            check.damaged(format!("files/{path}: {e}"));
-            check
-                .report
-                .damaged_files
-                .push(format!("{path} (all that is in it)"));
-            continue;
-        }
-        let (mut inodes, mut entries) = (1, 0);
-        for entry in directory.entries(0) {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(e) => {
-                    check.damaged(format!("files/{path}: {e}"));
-                    break;
-                }
-            };
-            inodes += entry.stored().inodes();
-            entries += 1;
-            let below = if path.is_empty() {
-                entry.name.to_string()
-            } else {
-                format!("{path}/{}", entry.name)
-            };
-            match &entry.node {
-                Node::Directory { .. } => waiting.push((below, directory.open_directory(&entry)?, depth + 1)),
-                Node::File { .. } => check_file(check, &entry, below)?,
-                Node::Symlink { .. } | Node::Special { .. } => {}
-            }
-        }
-        if (inodes, entries) != (directory.inodes(), directory.len()) {
-            check.damaged(format!("files/{path}: its counts are wrong"));
-        }
-    }
-    Ok(())
-}
-
-/// Every page of the directory is in a frame that holds.
-fn check_pages(check: &Check<'_>, directory: &Directory) -> Result<()> {
-    if !directory.is_empty() {
-        usable(check, &directory.stored().place)?;
-    }
-    directory.pages(|_, place, _| usable(check, &place))
-}
-
-fn check_file(check: &mut Check<'_>, entry: &crate::tree::Entry, path: String) -> Result<()> {
-    let crate::format::tree::Node::File {
-        size,
-        blob_id,
-        sha256,
-        content,
-        ..
-    } = &entry.stored().node
-    else {
-        return Ok(());
-    };
-    check.report.files += 1;
-    let deep = check.options.full.then_some((sha256, blob_id));
-    if let Err(e) = check_content(check, content, *size, deep)? {
-        check.damaged(format!("files/{path}: {e}"));
-        check.report.damaged_files.push(path);
-    }
-    Ok(())
 }

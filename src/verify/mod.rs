@@ -5,18 +5,19 @@
 
 mod contents;
 mod packs;
+mod trees;
 
 use crate::catalogue::CatalogueReader;
 use crate::error::{Error, Result};
 use crate::format::catalogue::Kind;
-use crate::format::content::{Content, TreeRef};
+use crate::format::content::{Content, Place, TreeRef};
 use crate::format::superblock::SlotState;
 use crate::generation;
 use crate::ids::{MediumId, PageHash, Sha256};
 use crate::medium::{Medium, MediumFile, SlotNumber};
 use crate::monitor::Monitor;
 use crate::units::{Generation, PackNumber};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -63,6 +64,8 @@ pub struct Report {
     pub damaged_blobs: BTreeSet<Sha256>,
     /// Loose files whose bytes cannot all be had, by path below `files/`.
     pub damaged_files: Vec<String>,
+    /// Layers and chains whose trees cannot all be had, as `layer …` and `chain …`: what starts from them.
+    pub damaged_trees: BTreeSet<String>,
     /// Whether part of the catalogue could not be read, so that the lists above may be short.
     pub catalogue_damaged: bool,
 }
@@ -96,6 +99,8 @@ struct Check<'a> {
     options: &'a VerifyOptions,
     report: Report,
     bad: BadFrames,
+    /// Directories of layers and chains that were checked with all that is below them: most are in several trees.
+    checked: HashSet<(PageHash, Place)>,
     /// The packs of the generation, with their lengths: a place in any other is damage.
     listed: HashMap<PackNumber, u32>,
 }
@@ -135,6 +140,7 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         damages: Vec::new(),
         damaged_blobs: BTreeSet::new(),
         damaged_files: Vec::new(),
+        damaged_trees: BTreeSet::new(),
         catalogue_damaged: false,
     };
     let mut check = Check {
@@ -143,6 +149,7 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         options,
         report,
         bad: BadFrames::default(),
+        checked: HashSet::new(),
         listed: HashMap::new(),
     };
     check_slots(&mut check);
@@ -252,5 +259,8 @@ fn name_of(kind: Kind, name: &str) -> String {
         Kind::Referrer => format!("referrer {name}"),
         Kind::Absent => format!("left-out {name}"),
         Kind::Files => "the tree of files".to_owned(),
+        Kind::Layer => format!("layer {name}"),
+        Kind::Chain => format!("chain {name}"),
+        Kind::Rootfs => format!("root file system {name}"),
     }
 }

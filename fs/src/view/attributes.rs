@@ -117,7 +117,8 @@ impl Attributes {
             Node::File { size, nlink, .. } => (*size, (*nlink).max(1)),
             Node::Directory { entries, .. } => (*entries, 1),
             Node::Symlink { target } => (len64(target.len()), 1),
-            Node::Special { .. } => (0, 1),
+            // Marks of layers' trees; none is shown.
+            Node::Special { .. } | Node::Whiteout | Node::OutsideLink { .. } => (0, 1),
         };
         let mut attributes = Self::of(number, kind, size, nlink, &entry.metadata);
         if let Node::Special {
@@ -170,6 +171,8 @@ pub(super) fn kind_of(node: &Node) -> Kind {
         Node::Special {
             kind: SpecialKind::Socket,
             ..
-        } => Kind::Socket,
+        }
+        | Node::Whiteout
+        | Node::OutsideLink { .. } => Kind::Socket,
     }
 }

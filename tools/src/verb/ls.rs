@@ -182,7 +182,7 @@ fn each(folder: &Directory, mut show: impl FnMut(&Entry) -> Result<(), ToolError
 fn describe(entry: &Entry, path: String) -> ListedEntry {
     let metadata = &entry.metadata;
     let (kind, size, sha256, target) = match &entry.node {
-        Node::File { size, sha256, .. } => ("file", Some(*size), Some(sha256.to_hex()), None),
+        Node::File { size, sha256, .. } => ("file", Some(*size), sha256.map(|s| s.to_hex()), None),
         Node::Directory { .. } => ("folder", None, None, None),
         Node::Symlink { target } => (
             "link",
@@ -190,7 +190,7 @@ fn describe(entry: &Entry, path: String) -> ListedEntry {
             None,
             Some(String::from_utf8_lossy(target).into_owned()),
         ),
-        Node::Special { .. } => ("special", None, None, None),
+        Node::Special { .. } | Node::Whiteout | Node::OutsideLink { .. } => ("special", None, None, None),
     };
     let mode = format!("{:04o}", metadata.mode);
     let (uid, gid, mtime) = (metadata.uid, metadata.gid, metadata.mtime_sec);

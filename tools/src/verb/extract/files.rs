@@ -97,7 +97,7 @@ fn copy(
             dest.link(name, target, &entry.metadata)?;
             written.bytes = written.bytes.saturating_add(len64(target.len()));
         }
-        Node::Directory { .. } | Node::Special { .. } => {
+        Node::Directory { .. } | Node::Special { .. } | Node::Whiteout | Node::OutsideLink { .. } => {
             return Err(ToolError::Refused(format!(
                 "{}: a device, pipe or socket; it is not copied out",
                 entry.name
