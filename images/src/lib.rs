@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod audit;
+pub mod config;
 pub mod copy;
 pub mod error;
 pub mod image_source;
