@@ -42,6 +42,8 @@ pub struct BlobWriter {
     /// that waiting for its places costs nothing.
     levels: Vec<Vec<OpenEntry>>,
     held: Option<Vec<OpenEntry>>,
+    /// Whether it is a file of a layer's tree: it has no SHA-256, and a run that is taken up reads its layer again.
+    of_tree: bool,
 }
 
 impl BlobWriter {
@@ -58,7 +60,17 @@ impl BlobWriter {
             page_bytes: 0,
             levels: Vec::new(),
             held: None,
+            of_tree: false,
         }
+    }
+
+    /// A writer for a file of a layer's tree.
+    pub(super) fn of_tree(inner: &Arc<Inner>) -> Self {
+        let mut writer = Self::of(inner);
+        writer.hashing = Hashing::blake3_alone();
+        writer.frame = FrameBuilder::new(FrameKind::Plaintext).of_tree();
+        writer.of_tree = true;
+        writer
     }
 
     /// Bytes so far.
@@ -142,7 +154,9 @@ impl BlobWriter {
         let new = len64(block.len() - self.hashed);
         self.size += new;
         self.hashing.update(&block, self.hashed, self.size > LONG)?;
-        self.inner.monitor.advance(new);
+        if !self.of_tree {
+            self.inner.monitor.advance(new);
+        }
         let mut at = 0;
         // A blob that fits into its catalogue leaf has no chunks.
         let is_inline = last && self.size <= u64::from(INLINE_MAX);
@@ -283,7 +297,7 @@ impl BlobWriter {
         }
         let made = self.made()?;
         let blob = StoredBlob::new(sha256, blob_id, self.size, made);
-        if self.size > LONG {
+        if self.size > LONG && !self.of_tree {
             self.inner.place_all(std::slice::from_ref(&blob))?;
             self.inner.record(&blob)?;
         }
@@ -345,8 +359,14 @@ impl BlobWriter {
                 .with_pipeline(|belt, pipeline| self.frame.submit(belt, pipeline));
         }
         let mut shared = self.inner.shared.lock();
+        let shared = &mut *shared;
+        let into = if self.of_tree {
+            &mut shared.tree_plain
+        } else {
+            &mut shared.plain
+        };
         self.inner
-            .with_pipeline(|belt, pipeline| self.frame.move_into(&mut shared.plain, belt, pipeline))
+            .with_pipeline(|belt, pipeline| self.frame.move_into(into, belt, pipeline))
     }
 }
 

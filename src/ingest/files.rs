@@ -1,7 +1,7 @@
 //! Loose files and folders: merged, in order of name, into the one tree that a generation has of them.
 
 use super::blob::BlobWriter;
-use super::folder::{FolderBuilder, MadeDirectory, OpenTreeEntry};
+use super::folder::{FolderBuilder, MadeDirectory, OpenTreeEntry, kept};
 use super::{Edit, Ingest, Inner, StoredBlob};
 use crate::error::{Error, Result};
 use crate::format::DEPTH_MAX;
@@ -281,15 +281,6 @@ impl Inner {
             blob: None,
             page: Some(made.page),
         })
-    }
-}
-
-/// An entry of the old tree, as it was.
-fn kept(entry: &crate::tree::Entry) -> OpenTreeEntry {
-    OpenTreeEntry {
-        entry: entry.stored().clone(),
-        blob: None,
-        page: None,
     }
 }
 

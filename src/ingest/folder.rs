@@ -46,6 +46,7 @@ pub(super) struct FolderBuilder<'a> {
     waiting_bytes: usize,
     levels: Vec<Vec<OpenChild>>,
     tree: TreeRef,
+    of_tree: bool,
 }
 
 /// Longest canonical entry of an interior page: a name with its length, two counts, a hash.
@@ -55,8 +56,17 @@ const HEAD: usize = 7;
 
 impl<'a> FolderBuilder<'a> {
     pub(super) fn new(inner: &'a Inner, before: Option<&Directory>) -> Result<Self> {
+        Self::begin(inner, &[before], false)
+    }
+
+    /// One of a layer's or chain's tree; the pages of `before` that come out the same are not written again.
+    pub(super) fn of_tree(inner: &'a Inner, before: &[Option<&Directory>]) -> Result<Self> {
+        Self::begin(inner, before, true)
+    }
+
+    fn begin(inner: &'a Inner, before: &[Option<&Directory>], of_tree: bool) -> Result<Self> {
         let mut pages = HashMap::new();
-        if let Some(directory) = before {
+        for directory in before.iter().flatten() {
             directory.pages(|hash, place, _| {
                 pages.insert(hash, place);
                 Ok(())
@@ -69,7 +79,21 @@ impl<'a> FolderBuilder<'a> {
             waiting_bytes: HEAD,
             levels: Vec::new(),
             tree: TreeRef::EMPTY,
+            of_tree,
         })
+    }
+
+    /// Where the next entry stands in pre-order, from this directory's own position.
+    pub(super) const fn next_position(&self) -> u64 {
+        self.tree.inodes
+    }
+
+    fn flush_pages(&self) -> Result<()> {
+        if self.of_tree {
+            self.inner.flush_tree_pages()
+        } else {
+            self.inner.flush_pages()
+        }
     }
 
     /// Adds the next entry.
@@ -95,8 +119,11 @@ impl<'a> FolderBuilder<'a> {
         };
         let blobs: Vec<StoredBlob> = waiting.iter().filter_map(|e| e.blob.clone()).collect();
         self.inner.place_all(&blobs)?;
-        if waiting.iter().any(|e| e.page.is_some()) {
-            self.inner.flush_pages()?;
+        if waiting
+            .iter()
+            .any(|e| e.page.as_ref().is_some_and(|p| !p.is_placed()))
+        {
+            self.flush_pages()?;
         }
         let mut entries = Vec::with_capacity(waiting.len());
         for open in waiting {
@@ -128,6 +155,7 @@ impl<'a> FolderBuilder<'a> {
         let (hash, bytes) = page.encode();
         let pending = match self.before.get(&hash) {
             Some(place) => Pending::Known(*place),
+            None if self.of_tree => self.inner.add_tree_page(&bytes)?,
             None => self.inner.add_page(&bytes)?,
         };
         Ok((hash, pending))
@@ -170,7 +198,7 @@ impl<'a> FolderBuilder<'a> {
         let Some(first) = open.first().map(|o| o.child.first.clone()) else {
             return Ok(());
         };
-        self.inner.flush_pages()?;
+        self.flush_pages()?;
         let (mut children, mut entries, mut inodes) = (Vec::with_capacity(open.len()), 0, 0);
         for OpenChild { mut child, pending } in open {
             child.place = self.inner.belt.wait(&pending)?;
@@ -206,6 +234,15 @@ impl<'a> FolderBuilder<'a> {
             tree,
             page: top.pending,
         })
+    }
+}
+
+/// An entry of the old tree, as it was.
+pub(super) fn kept(entry: &crate::tree::Entry) -> OpenTreeEntry {
+    OpenTreeEntry {
+        entry: entry.stored().clone(),
+        blob: None,
+        page: None,
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) struct FrameBuilder {
     plain: Vec<u8>,
     chunks: Vec<FrameChunk>,
     ticket: Arc<Ticket>,
+    of_tree: bool,
 }
 
 impl FrameBuilder {
@@ -33,6 +34,23 @@ impl FrameBuilder {
             plain: Vec::new(),
             chunks: Vec::new(),
             ticket: Ticket::new(),
+            of_tree: false,
+        }
+    }
+
+    /// One for the trees of layers and chains, whose frames are counted.
+    pub(super) fn of_tree(self) -> Self {
+        Self {
+            of_tree: true,
+            ..self
+        }
+    }
+
+    /// An empty one for the same.
+    fn another(&self) -> Self {
+        Self {
+            of_tree: self.of_tree,
+            ..Self::new(self.kind)
         }
     }
 
@@ -83,7 +101,8 @@ impl FrameBuilder {
         if self.chunks.is_empty() {
             return Ok(());
         }
-        let full = std::mem::replace(self, Self::new(self.kind));
+        let next = self.another();
+        let full = std::mem::replace(self, next);
         if full.kind == FrameKind::Plaintext {
             full.publish(belt);
         }
@@ -92,7 +111,7 @@ impl FrameBuilder {
             plain: full.plain,
             chunks: full.chunks,
         };
-        pipeline.submit(frame, full.ticket)
+        pipeline.submit(frame, full.ticket, full.of_tree)
     }
 
     fn publish(&self, belt: &Belt) {
@@ -117,7 +136,8 @@ impl FrameBuilder {
         if !fits || other.plain.len() >= FRAME_TARGET {
             other.submit(belt, pipeline)?;
         }
-        let moved = std::mem::replace(self, Self::new(self.kind));
+        let next = self.another();
+        let moved = std::mem::replace(self, next);
         moved.ticket.forward(&other.ticket, len32(other.plain.len()));
         other.plain.extend_from_slice(&moved.plain);
         other.chunks.extend_from_slice(&moved.chunks);

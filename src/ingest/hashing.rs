@@ -8,21 +8,33 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// Both hashes of a byte sequence.
-#[derive(Default)]
 pub(super) struct Hashers {
-    sha256: sha2::Sha256,
+    sha256: Option<sha2::Sha256>,
     blake3: blake3::Hasher,
+}
+
+impl Default for Hashers {
+    fn default() -> Self {
+        Self {
+            sha256: Some(sha2::Sha256::new()),
+            blake3: blake3::Hasher::new(),
+        }
+    }
 }
 
 impl Hashers {
     pub(super) fn update(&mut self, bytes: &[u8]) {
-        self.sha256.update(bytes);
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(bytes);
+        }
         self.blake3.update(bytes);
     }
 
     pub(super) fn finish(self) -> (Sha256, BlobId) {
         (
-            Sha256::from_bytes(self.sha256.finalize().into()),
+            self.sha256
+                .map(|sha256| Sha256::from_bytes(sha256.finalize().into()))
+                .unwrap_or_default(),
             BlobId::from_bytes(*self.blake3.finalize().as_bytes()),
         )
     }
@@ -50,6 +62,14 @@ impl std::fmt::Debug for Hashing {
 impl Hashing {
     pub(super) fn new() -> Self {
         Self(Where::Here(Box::default()))
+    }
+
+    /// Takes BLAKE3 only; the SHA-256 is zeros.
+    pub(super) fn blake3_alone() -> Self {
+        Self(Where::Here(Box::new(Hashers {
+            sha256: None,
+            blake3: blake3::Hasher::new(),
+        })))
     }
 
     /// Takes a block's bytes from `from` on. A `long` blob is hashed beside its chunking.

@@ -4,19 +4,24 @@
 //! uses the reader's flow: they meet on the medium.
 
 mod blob;
+mod chain;
 mod commit;
 mod files;
 mod folder;
 mod frames;
 mod hashing;
+mod layer;
 mod open;
 mod pipeline;
+mod rooted;
 mod stored;
 mod ticket;
 
 pub use blob::BlobWriter;
+pub use chain::{StoredTree, layer_name};
 pub use commit::Committed;
 pub use files::FilesAdded;
+pub use layer::{LayerFault, LayerWriter};
 pub use open::{IngestOptions, reindex};
 pub use stored::StoredBlob;
 
@@ -75,6 +80,8 @@ struct Shared {
     plain: FrameBuilder,
     pages: FrameBuilder,
     records: FrameBuilder,
+    tree_plain: FrameBuilder,
+    tree_pages: FrameBuilder,
 }
 
 #[derive(Debug)]
@@ -135,9 +142,22 @@ impl Inner {
         self.with_pipeline(|belt, pipeline| shared.pages.add(ChunkId::of(bytes), bytes, belt, pipeline))
     }
 
+    fn add_tree_page(&self, bytes: &[u8]) -> Result<Pending> {
+        let mut shared = self.shared.lock();
+        self.with_pipeline(|belt, pipeline| shared.tree_pages.add(ChunkId::of(bytes), bytes, belt, pipeline))
+    }
+
+    fn flush_tree_pages(&self) -> Result<()> {
+        let mut shared = self.shared.lock();
+        self.with_pipeline(|belt, pipeline| shared.tree_pages.submit(belt, pipeline))
+    }
+
     fn flush_plain(&self) -> Result<()> {
         let mut shared = self.shared.lock();
-        self.with_pipeline(|belt, pipeline| shared.plain.submit(belt, pipeline))
+        self.with_pipeline(|belt, pipeline| {
+            shared.plain.submit(belt, pipeline)?;
+            shared.tree_plain.submit(belt, pipeline)
+        })
     }
 
     fn flush_pages(&self) -> Result<()> {
@@ -445,6 +465,8 @@ impl Shared {
             plain: FrameBuilder::new(FrameKind::Plaintext),
             pages: FrameBuilder::new(FrameKind::Pages),
             records: FrameBuilder::new(FrameKind::Records),
+            tree_plain: FrameBuilder::new(FrameKind::Plaintext).of_tree(),
+            tree_pages: FrameBuilder::new(FrameKind::Pages).of_tree(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::units::PackNumber;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -34,6 +35,8 @@ pub(super) struct Belt {
     pub(super) open: OpenChunks,
     pub(super) monitor: Arc<dyn MonitorDebug>,
     failure: OnceLock<Arc<Error>>,
+    /// Bytes of the frames of layers' and chains' trees that were appended.
+    tree_bytes: AtomicU64,
     /// Buffers of frames that were written: a fresh one costs page faults for each of its pages.
     spare: Mutex<Vec<Vec<u8>>>,
 }
@@ -87,8 +90,14 @@ impl Belt {
             open: Mutex::default(),
             monitor: Arc::new(Shown(monitor)),
             failure: OnceLock::new(),
+            tree_bytes: AtomicU64::new(0),
             spare: Mutex::default(),
         }
+    }
+
+    /// Bytes of the frames of layers' and chains' trees that were appended so far.
+    pub(super) fn tree_bytes(&self) -> u64 {
+        self.tree_bytes.load(Ordering::Relaxed)
     }
 
     /// An empty buffer that a frame fits into.
@@ -132,6 +141,7 @@ fn died() -> Error {
 
 struct Job<F> {
     frame: F,
+    of_tree: bool,
     claim: Claim,
 }
 
@@ -189,12 +199,16 @@ impl Pipeline {
     }
 
     /// Hands a frame in; waits where the pipeline is full.
-    pub(super) fn submit(&self, frame: PlainFrame, ticket: Arc<Ticket>) -> Result<()> {
+    pub(super) fn submit(&self, frame: PlainFrame, ticket: Arc<Ticket>, of_tree: bool) -> Result<()> {
         let claim = Claim::new(ticket);
-        let sent = self
-            .frames
-            .as_ref()
-            .is_some_and(|to| to.send(Job { frame, claim }).is_ok());
+        let sent = self.frames.as_ref().is_some_and(|to| {
+            to.send(Job {
+                frame,
+                of_tree,
+                claim,
+            })
+            .is_ok()
+        });
         self.belt.check()?;
         if sent { Ok(()) } else { Err(died()) }
     }
@@ -233,13 +247,22 @@ fn encode(
     to: &Sender<Job<EncodedFrame>>,
 ) {
     // A job that is dropped fails its claim.
-    for Job { frame, claim } in from {
+    for Job {
+        frame,
+        of_tree,
+        claim,
+    } in from
+    {
         if belt.check().is_err() {
             continue;
         }
         match encoder.encode(frame) {
             Ok(frame) => {
-                let _writer_died_and_says_so = to.send(Job { frame, claim });
+                let _writer_died_and_says_so = to.send(Job {
+                    frame,
+                    of_tree,
+                    claim,
+                });
             }
             Err(e) => belt.fail(e),
         }
@@ -255,12 +278,23 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, from: &Receiver<Job<EncodedFrame>>) -> Result<Vec<SetRecord>> {
-        for Job { frame, claim } in from {
+        for Job {
+            frame,
+            of_tree,
+            claim,
+        } in from
+        {
             if self.belt.check().is_err() {
                 continue;
             }
             match self.append(&frame) {
-                Ok(place) => claim.place(place),
+                Ok(place) => {
+                    if of_tree {
+                        let bytes = u64::from(place.frame_bytes);
+                        self.belt.tree_bytes.fetch_add(bytes, Ordering::Relaxed);
+                    }
+                    claim.place(place);
+                }
                 Err(e) => self.belt.fail(e),
             }
             self.belt.recycle(frame.stored);

@@ -88,6 +88,22 @@ pub(super) enum Pending {
 }
 
 impl Pending {
+    /// Whether its frame was appended already: waiting for it takes no time.
+    pub(super) fn is_placed(&self) -> bool {
+        let Self::Ticket(ticket, _) = self else {
+            return true;
+        };
+        let mut ticket = Arc::clone(ticket);
+        loop {
+            let next = match &*ticket.state.lock() {
+                State::Forwarded(to, _) => Arc::clone(to),
+                State::Placed(_) => return true,
+                State::Waiting | State::Failed => return false,
+            };
+            ticket = next;
+        }
+    }
+
     /// Waits until the frame is appended. Whoever calls has seen to it that the frame was handed in.
     pub(super) fn wait(&self) -> Result<Place> {
         let (mut ticket, mut start) = match self {

@@ -4,7 +4,9 @@
 //! directory: the same after every restart, without a table.
 
 mod entries;
+pub mod layer;
 mod links;
+pub mod merge;
 mod rooted;
 
 pub use entries::Entries;

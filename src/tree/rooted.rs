@@ -1,7 +1,7 @@
 //! Trees of layers and chains: `rootfs`, and beside it the table of its hard links (FORMAT.md 10.1).
 
 use super::links::Links;
-use super::{Directory, Metadata};
+use super::{Directory, Marks, Metadata, Node};
 use crate::blob::{BlobReader, FrameSource};
 use crate::error::{Error, Result};
 use crate::format::content::TreeRef;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 pub struct Rooted {
     top: Directory,
     rootfs: Directory,
+    marks: Marks,
 }
 
 /// What the top directory of such a tree has for metadata: none of its own.
@@ -50,8 +51,12 @@ impl Rooted {
                 "a layer's or chain's tree has more than a root directory and its links",
             ));
         }
+        let marks = match &rootfs.node {
+            Node::Directory { marks, .. } => *marks,
+            _ => Marks::default(),
+        };
         let rootfs = top.open_directory(&rootfs)?;
-        Ok(Self { top, rootfs })
+        Ok(Self { top, rootfs, marks })
     }
 
     /// The directory that holds `links` and `rootfs`.
@@ -64,6 +69,12 @@ impl Rooted {
     #[must_use]
     pub const fn rootfs(&self) -> &Directory {
         &self.rootfs
+    }
+
+    /// What a layer's root says of the layers below.
+    #[must_use]
+    pub const fn rootfs_marks(&self) -> Marks {
+        self.marks
     }
 
     /// The table of hard links; `None` where the tree has none.

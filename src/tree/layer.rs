@@ -1,0 +1,497 @@
+//! One layer's tree in memory, put together from its tar's entries in the order they come.
+//!
+//! Owns what a tar's entry does to what came before it, and what links lead to within the layer (image
+//! layer specification, and what `ln`, `mkdir -p` and an extraction beneath a root do). Knows neither tar nor
+//! the medium: a file's bytes are whatever `F` the caller has for them.
+
+use super::merge::no_metadata;
+use crate::error::Result;
+use crate::format::DEPTH_MAX;
+use crate::format::tree::{Marks, Metadata, Node as StoredNode, SpecialKind, TARGET_MAX};
+use crate::ids::{BlobId, Sha256};
+use crate::name::EntryName;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Why a layer cannot be had as a tree; it is still carried as bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotATree(pub String);
+
+/// Symbolic links followed on the way to one entry.
+const FOLLOWED_MAX: usize = 255;
+/// Deepest directory of a layer: its tree's root stands one below the top.
+const LAYER_DEPTH_MAX: usize = DEPTH_MAX as usize - 2;
+
+/// What a file's bytes are made of, as an entry of a tree has it.
+#[derive(Debug, Clone)]
+pub struct FileContent {
+    /// Length in bytes.
+    pub size: u64,
+    /// BLAKE3 of the bytes.
+    pub blob_id: BlobId,
+    /// The bytes, or where they are.
+    pub content: crate::format::content::Content,
+}
+
+#[derive(Debug, Clone)]
+enum Child {
+    Folder(usize),
+    File(usize),
+    Symlink(Box<(Metadata, Vec<u8>)>),
+    Special(Box<(Metadata, SpecialKind, u32, u32)>),
+    Whiteout,
+    OutsideLink(Vec<u8>),
+}
+
+#[derive(Debug, Default)]
+struct Folder {
+    /// None where the layer has no entry for it.
+    metadata: Option<Box<Metadata>>,
+    opaque: bool,
+    children: BTreeMap<EntryName, Child>,
+}
+
+#[derive(Debug)]
+struct File<F> {
+    metadata: Metadata,
+    content: F,
+    /// Number of the group of hard links, from 1; 0 for none. Given at the end.
+    group: u64,
+}
+
+/// A layer's tree.
+#[derive(Debug)]
+pub struct LayerTree<F> {
+    folders: Vec<Folder>,
+    files: Vec<File<F>>,
+    groups: u64,
+}
+
+impl<F> Default for LayerTree<F> {
+    fn default() -> Self {
+        Self {
+            folders: vec![Folder::default()],
+            files: Vec::new(),
+            groups: 0,
+        }
+    }
+}
+
+fn not_a_tree<T>(path: &[EntryName], why: &str) -> std::result::Result<T, NotATree> {
+    let path: Vec<String> = path.iter().map(ToString::to_string).collect();
+    Err(NotATree(format!("{}: {why}", path.join("/"))))
+}
+
+/// The components of a link's target; None for `..`.
+fn components(target: &[u8]) -> std::result::Result<VecDeque<Option<EntryName>>, NotATree> {
+    let parts = target
+        .split(|b| *b == b'/')
+        .filter(|part| !part.is_empty() && *part != b".");
+    parts
+        .map(|part| match part {
+            b".." => Ok(None),
+            part => EntryName::new(part)
+                .map(Some)
+                .map_err(|e| NotATree(format!("a link's target: {e}"))),
+        })
+        .collect()
+}
+
+impl<F> LayerTree<F> {
+    fn folder(&mut self, index: usize) -> std::result::Result<&mut Folder, NotATree> {
+        self.folders
+            .get_mut(index)
+            .ok_or_else(|| NotATree("a folder is not there".to_owned()))
+    }
+
+    fn child(&self, folder: usize, name: &EntryName) -> Option<&Child> {
+        self.folders.get(folder)?.children.get(name)
+    }
+
+    fn new_folder(&mut self, folder: Folder) -> usize {
+        self.folders.push(folder);
+        self.folders.len() - 1
+    }
+
+    /// The folder that a path leads to, symbolic links of this layer followed beneath its root. What is not
+    /// there is made, as implied, or with `make` false is `None`.
+    fn walk(&mut self, path: &[EntryName], make: bool) -> std::result::Result<Option<usize>, NotATree> {
+        let mut above = Vec::new();
+        let mut at = 0;
+        let mut ahead: VecDeque<Option<EntryName>> = path.iter().cloned().map(Some).collect();
+        let mut followed = 0;
+        while let Some(name) = ahead.pop_front() {
+            let Some(name) = name else {
+                at = above.pop().unwrap_or(0);
+                continue;
+            };
+            if above.len() >= LAYER_DEPTH_MAX {
+                return not_a_tree(path, "nested too deep");
+            }
+            let next = match self.child(at, &name) {
+                Some(Child::Folder(next)) => *next,
+                Some(Child::Symlink(link)) => {
+                    followed += 1;
+                    if followed > FOLLOWED_MAX {
+                        return not_a_tree(path, "its symbolic links go round in a circle");
+                    }
+                    if link.1.first() == Some(&b'/') {
+                        (at, above) = (0, Vec::new());
+                    }
+                    let mut target = components(&link.1)?;
+                    target.append(&mut ahead);
+                    ahead = target;
+                    continue;
+                }
+                None | Some(Child::Whiteout) if !make => return Ok(None),
+                found @ (None | Some(Child::Whiteout)) => {
+                    let next = Folder::instead_of(found.is_some());
+                    let next = self.new_folder(next);
+                    self.folder(at)?.children.insert(name, Child::Folder(next));
+                    next
+                }
+                Some(_) => return not_a_tree(path, "an entry below something that is no directory"),
+            };
+            above.push(at);
+            at = next;
+        }
+        Ok(Some(at))
+    }
+
+    /// The folder that an entry stands in, and its name.
+    fn place(&mut self, path: &[EntryName]) -> std::result::Result<(usize, EntryName), NotATree> {
+        let Some((name, parents)) = path.split_last() else {
+            return Err(NotATree("the root is something else than a directory".to_owned()));
+        };
+        let folder = self.walk(parents, true)?.unwrap_or(0);
+        Ok((folder, name.clone()))
+    }
+
+    fn put(&mut self, path: &[EntryName], child: Child) -> std::result::Result<(), NotATree> {
+        let (folder, name) = self.place(path)?;
+        self.folder(folder)?.children.insert(name, child);
+        Ok(())
+    }
+
+    /// A directory; one that came before keeps what is in it.
+    pub fn directory(&mut self, path: &[EntryName], metadata: Metadata) -> std::result::Result<(), NotATree> {
+        let index = match path {
+            [] => 0,
+            path => {
+                if path.len() > LAYER_DEPTH_MAX {
+                    return not_a_tree(path, "nested too deep");
+                }
+                let (folder, name) = self.place(path)?;
+                match self.child(folder, &name) {
+                    Some(Child::Folder(index)) => *index,
+                    found => {
+                        let folder_here = Folder::instead_of(matches!(found, Some(Child::Whiteout)));
+                        let index = self.new_folder(folder_here);
+                        self.folder(folder)?.children.insert(name, Child::Folder(index));
+                        index
+                    }
+                }
+            }
+        };
+        self.folder(index)?.metadata = Some(Box::new(metadata));
+        Ok(())
+    }
+
+    /// A file.
+    pub fn file(
+        &mut self,
+        path: &[EntryName],
+        metadata: Metadata,
+        content: F,
+    ) -> std::result::Result<(), NotATree> {
+        self.files.push(File {
+            metadata,
+            content,
+            group: 0,
+        });
+        let index = self.files.len() - 1;
+        self.put(path, Child::File(index))
+    }
+
+    /// A symbolic link.
+    pub fn symlink(
+        &mut self,
+        path: &[EntryName],
+        metadata: Metadata,
+        target: &[u8],
+    ) -> std::result::Result<(), NotATree> {
+        if target.is_empty() || target.len() > TARGET_MAX || target.contains(&0) {
+            return not_a_tree(path, "a symbolic link to nothing, or to a name that is too long");
+        }
+        self.put(path, Child::Symlink(Box::new((metadata, target.to_vec()))))
+    }
+
+    /// A device, pipe or socket.
+    pub fn special(
+        &mut self,
+        path: &[EntryName],
+        metadata: Metadata,
+        kind: SpecialKind,
+        major: u32,
+        minor: u32,
+    ) -> std::result::Result<(), NotATree> {
+        self.put(path, Child::Special(Box::new((metadata, kind, major, minor))))
+    }
+
+    /// One more name of what `target` is; of a file of the layers below where this layer has none there.
+    pub fn hard_link(
+        &mut self,
+        path: &[EntryName],
+        target: &[EntryName],
+    ) -> std::result::Result<(), NotATree> {
+        let Some((name, parents)) = target.split_last() else {
+            return not_a_tree(path, "a hard link to a directory");
+        };
+        let found = self.walk(parents, false)?;
+        let child = match found.and_then(|folder| self.child(folder, name)) {
+            Some(Child::Folder(_)) => return not_a_tree(path, "a hard link to a directory"),
+            Some(Child::Whiteout) => {
+                return not_a_tree(path, "a hard link to something that this layer takes away");
+            }
+            // A second name of a link or device is a second one of the same: they have no bytes to share.
+            Some(other) => other.clone(),
+            None => {
+                let text = target
+                    .iter()
+                    .map(EntryName::as_bytes)
+                    .collect::<Vec<_>>()
+                    .join(&b'/');
+                if text.len() > TARGET_MAX {
+                    return not_a_tree(path, "a hard link to a name that is too long");
+                }
+                Child::OutsideLink(text)
+            }
+        };
+        if path == target {
+            return Ok(());
+        }
+        self.put(path, child)
+    }
+
+    /// True where the layer has nothing of its own in a folder, only marks.
+    fn is_bare(&self, index: usize) -> bool {
+        let mut waiting = vec![index];
+        while let Some(folder) = waiting.pop().and_then(|at| self.folders.get(at)) {
+            if folder.metadata.is_some() {
+                return false;
+            }
+            for child in folder.children.values() {
+                match child {
+                    Child::Folder(below) => waiting.push(*below),
+                    Child::Whiteout => {}
+                    _ => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// Hides what the layers below have of that path. What this layer has there itself stays.
+    pub fn whiteout(&mut self, path: &[EntryName]) -> std::result::Result<(), NotATree> {
+        let (folder, name) = self.place(path)?;
+        match self.child(folder, &name) {
+            Some(Child::Folder(index)) if self.is_bare(*index) => {
+                self.folder(folder)?.children.insert(name, Child::Whiteout);
+            }
+            Some(Child::Folder(index)) => {
+                let index = *index;
+                let folder = self.folder(index)?;
+                folder.opaque = true;
+                // What was below is gone: its metadata too.
+                folder.metadata.get_or_insert_with(|| Box::new(no_metadata()));
+            }
+            // It takes the place of what is below anyway.
+            Some(_) => {}
+            None => {
+                self.folder(folder)?.children.insert(name, Child::Whiteout);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hides all that the layers below have in that directory.
+    pub fn opaque(&mut self, directory: &[EntryName]) -> std::result::Result<(), NotATree> {
+        let index = self.walk(directory, true)?.unwrap_or(0);
+        self.folder(index)?.opaque = true;
+        Ok(())
+    }
+
+    /// Every file's content, replaced by ones that were entered meanwhile or not.
+    pub fn contents(&self) -> impl Iterator<Item = &F> {
+        self.files.iter().map(|file| &file.content)
+    }
+
+    /// The tree with each file's content made into something else, and its hard links counted.
+    pub fn finish<G>(self, mut each: impl FnMut(F) -> Result<G>) -> Result<LayerTree<G>> {
+        let files = self.files.into_iter().map(|file| {
+            Ok(File {
+                metadata: file.metadata,
+                content: each(file.content)?,
+                group: file.group,
+            })
+        });
+        let mut tree = LayerTree {
+            folders: self.folders,
+            files: files.collect::<Result<_>>()?,
+            groups: 0,
+        };
+        tree.number_links();
+        Ok(tree)
+    }
+
+    /// Gives each file that has several names a number, in the order in which the first of them stands.
+    fn number_links(&mut self) {
+        let mut names = vec![0_u64; self.files.len()];
+        let mut order = Vec::new();
+        let mut waiting = vec![0];
+        while let Some(at) = waiting.pop() {
+            let Some(folder) = self.folders.get(at) else {
+                continue;
+            };
+            let mut below = Vec::new();
+            for child in folder.children.values() {
+                match child {
+                    Child::Folder(index) => below.push(*index),
+                    Child::File(index) => {
+                        if let Some(count) = names.get_mut(*index) {
+                            *count += 1;
+                            if *count == 2 {
+                                order.push(*index);
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            waiting.extend(below.into_iter().rev());
+        }
+        for index in order {
+            self.groups += 1;
+            if let Some(file) = self.files.get_mut(index) {
+                file.group = self.groups;
+            }
+        }
+    }
+}
+
+/// A folder of a layer's tree, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FolderId(usize);
+
+/// An entry of a layer's tree.
+#[derive(Debug)]
+pub struct LayerEntry {
+    /// Its name.
+    pub name: EntryName,
+    /// Owner, permissions and time; `None` for what has none: whiteouts, outside links, implied directories.
+    pub metadata: Option<Metadata>,
+    /// What it is.
+    pub node: LayerNode,
+}
+
+/// What an entry of a layer's tree is.
+#[derive(Debug)]
+pub enum LayerNode {
+    /// A directory.
+    Folder(FolderId, Marks),
+    /// Anything else; a file's hard-link number is the layer's.
+    Other(StoredNode),
+}
+
+impl LayerTree<FileContent> {
+    /// The root.
+    #[must_use]
+    pub const fn root(&self) -> FolderId {
+        FolderId(0)
+    }
+
+    /// Groups of hard links; their numbers are from 1.
+    #[must_use]
+    pub const fn groups(&self) -> u64 {
+        self.groups
+    }
+
+    /// The root's own metadata and marks.
+    #[must_use]
+    pub fn root_entry(&self) -> (Option<Metadata>, Marks) {
+        self.folders
+            .first()
+            .map_or_else(Default::default, |f| (f.metadata.as_deref().cloned(), f.marks()))
+    }
+
+    /// The entries of a folder, in order of name.
+    pub fn entries(&self, folder: FolderId) -> impl Iterator<Item = LayerEntry> + '_ {
+        let children = self.folders.get(folder.0).map(|f| &f.children);
+        children.into_iter().flatten().map(|(name, child)| {
+            let (metadata, node) = match child {
+                Child::Folder(index) => {
+                    let folder = self.folders.get(*index);
+                    let metadata = folder.and_then(|f| f.metadata.as_deref().cloned());
+                    let marks = folder.map(Folder::marks).unwrap_or_default();
+                    (metadata, LayerNode::Folder(FolderId(*index), marks))
+                }
+                Child::File(index) => match self.files.get(*index) {
+                    Some(file) => (Some(file.metadata.clone()), LayerNode::Other(file.node())),
+                    None => (None, LayerNode::Other(StoredNode::Whiteout)),
+                },
+                Child::Symlink(link) => (
+                    Some(link.0.clone()),
+                    LayerNode::Other(StoredNode::Symlink(link.1.clone())),
+                ),
+                Child::Special(special) => {
+                    let (metadata, kind, major, minor) = special.as_ref();
+                    let node = StoredNode::Special {
+                        kind: *kind,
+                        major: *major,
+                        minor: *minor,
+                    };
+                    (Some(metadata.clone()), LayerNode::Other(node))
+                }
+                Child::Whiteout => (None, LayerNode::Other(StoredNode::Whiteout)),
+                Child::OutsideLink(target) => {
+                    (None, LayerNode::Other(StoredNode::OutsideLink(target.clone())))
+                }
+            };
+            LayerEntry {
+                name: name.clone(),
+                metadata,
+                node,
+            }
+        })
+    }
+}
+
+impl Folder {
+    /// A new one; where a whiteout stood, nothing of what is below is seen, nor its metadata.
+    fn instead_of(whiteout: bool) -> Self {
+        Self {
+            metadata: whiteout.then(|| Box::new(no_metadata())),
+            opaque: whiteout,
+            children: BTreeMap::new(),
+        }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks {
+            opaque: self.opaque,
+            implied: self.metadata.is_none(),
+        }
+    }
+}
+
+impl File<FileContent> {
+    fn node(&self) -> StoredNode {
+        StoredNode::File {
+            size: self.content.size,
+            blob_id: self.content.blob_id,
+            sha256: Sha256::default(),
+            link: self.group,
+            content: self.content.content.clone(),
+        }
+    }
+}
