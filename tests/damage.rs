@@ -614,7 +614,7 @@ fn a_directory_that_holds_more_than_it_counts_is_malformed() {
     let entry = |name: &[u8]| TreeEntry {
         name: EntryName::new(name).unwrap(),
         metadata: metadata.clone(),
-        node: Node::Directory(inner),
+        node: Node::directory(inner),
     };
     let page = TreePage::Leaf(vec![entry(b"a"), entry(b"b")]);
     let hash = page.encode().0;

@@ -52,6 +52,19 @@ fn a_reader_written_from_format_md_alone_reads_the_disk() {
     assert!(whole && text.ends_with("whole\n"), "empty: {text}");
 
     sample::add_all(&medium, state.path(), folder.path());
+    // Two layers, with one of everything, and the chain of both.
+    let ingest = sample::begin(&medium, state.path()).unwrap();
+    let (one, two) = (Sha256::of(b"one"), Sha256::of(b"two"));
+    let lower = sample::lower_layer(&ingest);
+    let upper = sample::upper_layer(&ingest);
+    let chain = ingest.merge(None, &lower).unwrap();
+    let both = ingest.merge(Some(&chain), &upper).unwrap();
+    ingest.put_layer(&one, &two, &lower);
+    ingest.put_layer(&two, &one, &upper);
+    ingest.put_chain(&one, &chain);
+    ingest.put_chain(&two, &both);
+    ingest.put_root_filesystem(&one, "linux-amd64", &two).unwrap();
+    ingest.commit().unwrap();
     // Enough blobs for a catalogue of two levels, and enough chunks for a list of two.
     let mut many: Vec<Vec<u8>> = (0..600_u32).map(|n| n.to_le_bytes().to_vec()).collect();
     many.push(sample::words(100_000_000, 9));
@@ -69,6 +82,17 @@ fn a_reader_written_from_format_md_alone_reads_the_disk() {
     assert!(
         text.contains("entry /stuff/deep/link -> ../small.txt\n")
             && text.contains("entry /stuff/deep/empty/\n")
+    );
+    let rootfs = format!("rootfs {}/linux-amd64 {}\n", one.to_digest(), two.to_digest());
+    let (layers, chains) = text.split_once("chain ").unwrap();
+    assert!(chains.contains(&rootfs), "{text}");
+    assert!(layers.contains("node /rootfs/gone whiteout\n"), "{text}");
+    let last = chains.rsplit_once("chain ").map_or(chains, |(_, last)| last);
+    let either = [chains, last].concat();
+    assert!(either.contains("node /rootfs/dir/file 5000 "), "{text}");
+    assert!(
+        chains.matches("node /rootfs/dir/second 5000 ").count() >= 1,
+        "{text}"
     );
     let ours = sample::read_files(&sample::open(&medium).unwrap()).unwrap().0;
     assert_eq!(ours.len(), 703);

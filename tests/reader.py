@@ -70,7 +70,7 @@ except ImportError:
     def unzstd(data, _length):
         return subprocess.run(["zstd", "-dcq"], input=data, stdout=subprocess.PIPE, check=True).stdout
 
-FORMAT = b"draft-1"
+FORMAT = b"draft-2"
 CHUNK_MAX, FRAME_MAX, INLINE_MAX = 262144, 1048576, 2048
 ZERO = bytes(32)
 
@@ -332,7 +332,7 @@ class Disk:
     def check(self, content, size, sha256, blob_id):
         data = b"".join(self.read(content, size))
         need(len(data) == size, "a blob's length")
-        need(hashlib.sha256(data).digest() == sha256, "a blob's SHA-256")
+        need(sha256 is None or hashlib.sha256(data).digest() == sha256, "a blob's SHA-256")
         need(blake3(data) == blob_id, "a blob's BlobId")
 
     # Section 9
@@ -376,7 +376,7 @@ class Disk:
         for _ in range(count):
             leaf, start = {}, body.at
             leaf["kind"] = body.u8()
-            need(1 <= leaf["kind"] <= 5, "a leaf's kind")
+            need(1 <= leaf["kind"] <= 8, "a leaf's kind")
             leaf["name"], leaf["type"] = body.bytes16(1024).decode(), body.bytes16(255).decode()
             leaf["sha256"], leaf["blob_id"], leaf["size"] = body.take(32), body.take(32), body.u64()
             leaf["content"] = self.content(body)
@@ -397,22 +397,27 @@ class Disk:
         return bytes([kind]) + name.encode()
 
     # Section 10
-    def directory(self, tree, path, depth=0):
+    def directory(self, tree, path, depth=0, layer=False, position=0, links=None, tree_of_layers=False):
         need(depth <= 256, "directories nest too deep")
         _, levels, digest, entries, inodes, subdirectories, place = tree
         found, sum_of, folders, last = 0, 1, 0, b""
+        links = {} if links is None else links
         if entries:
             for name, node, fields in self.tree_page(levels, digest, place):
                 need(name > last, "names out of order")
-                last, found, sum_of = name, found + 1, sum_of + (fields[4] if node == 2 else 1)
+                need(layer or node < 5, "a mark outside a layer's tree")
+                at = position + sum_of
+                last, found, sum_of = name, found + 1, sum_of + (fields[4] if node in (2, 6) else 1)
                 below = path + "/" + os.fsdecode(name)
-                if node == 2:
+                if node in (2, 6):
                     folders += 1
                     yield below + "/", None
-                    yield from self.directory(fields, below, depth + 1)
+                    yield from self.directory(fields, below, depth + 1, layer, at, links, tree_of_layers)
                 else:
                     if node == 1:
-                        self.check(fields[3], fields[0], fields[2], fields[1])
+                        self.check(fields[3], fields[0], None if tree_of_layers and fields[2] == bytes(32) else fields[2], fields[1])
+                        if fields[4]:
+                            links.setdefault(fields[4], []).append(at)
                     yield below, fields
         need((found, sum_of, folders) == (entries, inodes, subdirectories), "a directory's counts")
 
@@ -431,7 +436,7 @@ class Disk:
                 found, sum_of = 0, 0
                 for entry in self.tree_page(level - 1, child, at):
                     need(found or entry[0] == first, "a child's first name")
-                    found, sum_of = found + 1, sum_of + (entry[2][4] if entry[1] == 2 else 1)
+                    found, sum_of = found + 1, sum_of + (entry[2][4] if entry[1] in (2, 6) else 1)
                     yield entry
                 need((found, sum_of) == (entries, inodes), "a child's counts")
             return
@@ -446,22 +451,54 @@ class Disk:
                 page.bytes16(8192)
             node = page.u8()
             if node == 1:
-                size, blob_id, sha256, _link = page.u64(), page.take(32), page.take(32), page.u64()
-                fields = (size, blob_id, sha256, self.content(page))
-            elif node == 2:
+                size, blob_id, sha256, link = page.u64(), page.take(32), page.take(32), page.u64()
+                fields = (size, blob_id, sha256, self.content(page), link)
+            elif node in (2, 6):
+                need(node == 2 or page.u8() in (1, 2, 3), "a directory's marks")
                 fields = ["tree", page.u8(), page.take(32), page.u64(), page.u64(), page.u64()]
             elif node == 3:
                 fields = ("-> " + os.fsdecode(page.bytes16(4095)),)
+            elif node == 5:
+                fields = ("whiteout",)
+            elif node == 7:
+                fields = ("=> " + os.fsdecode(page.bytes16(4095)),)
             else:
                 need(node == 4, "a node's kind")
                 fields = (page.u8(), page.u32(), page.u32())
             out.append((name, node, fields))
         need(blake3(data[:page.at]) == digest, "a directory page's hash")
         for _, node, fields in out:
-            if node in (1, 2):
+            if node in (1, 2, 6):
                 self.place_of(fields[3] if node == 1 else fields, page)
         page.end()
         yield from out
+
+
+def rooted(disk, leaf):
+    """Section 10.1: the tree of a layer or chain."""
+    names, links, table = [], {}, None
+    for name, fields in disk.directory(leaf["content"], "", layer=leaf["kind"] == 6, links=links, tree_of_layers=True):
+        names.append(name)
+        if name == "/links":
+            table = Bytes(b"".join(disk.read(fields[3], fields[0])))
+        if name.startswith("/rootfs/") and name != "/rootfs/":
+            if fields is None or isinstance(fields[0], str):
+                print("node", name, *(fields or ()))
+            elif len(fields) == 5:
+                print("node", name, fields[0], fields[1].hex(), fields[4])
+            else:
+                print("node", name, *fields)
+    need([n for n in names if n.strip("/").count("/") == 0] in (["/rootfs/"], ["/links", "/rootfs/"]), "a tree's top")
+    need((table is None) == (not links), "a table of hard links without links")
+    if table is not None:
+        ends = [table.u64() for _ in range(table.u64())]
+        begin = 0
+        for group, end in enumerate(ends, 1):
+            positions = [table.u64() for _ in range(end - begin)]
+            need(positions == sorted(links.pop(group, [])), "a group of hard links")
+            begin = end
+        table.end()
+        need(not links, "a hard link of no group")
 
 
 def main(path):
@@ -489,8 +526,14 @@ def main(path):
             for name, fields in disk.directory(leaf["content"], ""):
                 if fields is None or isinstance(fields[0], str):
                     print("entry", name, *(fields or ()))
-                elif len(fields) == 4:
+                elif len(fields) == 5:
                     print("file", name, fields[0], "sha256:" + fields[2].hex())
+        if leaf["kind"] in (6, 7):
+            print("layer" if leaf["kind"] == 6 else "chain", leaf["name"])
+            rooted(disk, leaf)
+        if leaf["kind"] == 8:
+            need(leaf["content"] == ["nothing"] and leaf["size"] == 0, "a root file system with content")
+            print("rootfs", leaf["name"], digest)
     print("whole")
 
 

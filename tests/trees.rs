@@ -486,7 +486,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     // Then directories, parents before children, as every tar has them.
     prop::collection::vec(one, 0..8).prop_map(|mut ops| {
         ops.sort_by_key(|op| match op {
-            Whiteout(_) | Opaque(_) => (0, ""),
+            Whiteout(p) | Opaque(p) => (0, *p),
             Folder(p, _) => (1, *p),
             _ => (2, ""),
         });

@@ -14,11 +14,12 @@ use holdall::format::catalogue::{self, Child, InteriorPage, Kind, Leaf, LeafPage
 use holdall::format::codec::{Decoder, Encoder};
 use holdall::format::content::{Content, ListRef, ObjectRef, Place, TreeRef};
 use holdall::format::frame::{Codec, FrameChunk, FrameHeader, FrameKind};
+use holdall::format::links;
 use holdall::format::list::{ListEntry, ListPage};
 use holdall::format::pack::{self, ChunkRecord, FrameRecord, SetRecord};
 use holdall::format::root::{Root, State};
 use holdall::format::superblock::{self, SLOT_LEN, Slot, SlotState};
-use holdall::format::tree::{Metadata, Node, SpecialKind, TreeChild, TreeEntry, TreePage};
+use holdall::format::tree::{Marks, Metadata, Node, SpecialKind, TreeChild, TreeEntry, TreePage};
 use holdall::ids::{BlobId, ChunkId, FrameHash, MediumId, PageHash, Sha256};
 use holdall::merkle;
 use holdall::name::EntryName;
@@ -206,7 +207,7 @@ fn roots() {
     };
     refused(
         "root-of-newer-format",
-        &changed("draft-1", "draft-9"),
+        &changed("draft-2", "draft-9"),
         Refusal::Unsupported,
         read,
     );
@@ -896,6 +897,9 @@ fn leaves() -> LeafPage {
         ),
         leaf(Kind::Absent, &digest, "", of(0)),
         leaf(Kind::Files, "files", "", of(6)),
+        leaf(Kind::Layer, &format!("{digest}/{other}"), "", of(6)),
+        leaf(Kind::Chain, &digest, "", of(6)),
+        leaf(Kind::Rootfs, &format!("{digest}/linux-amd64"), "", of(0)),
     ];
     let mut page = LeafPage { leaves };
     page.leaves.sort_by_key(Leaf::sort_key);
@@ -987,7 +991,7 @@ fn catalogues() {
     refused(
         "catalogue-page-of-another-subtree",
         &checked(&bytes, 32, |b| {
-            let at = b.len() - 200;
+            let at = b.len() - 100;
             b[at] ^= 1;
             b[30] ^= 1;
         }),
@@ -1081,6 +1085,19 @@ fn tree_leaf() -> TreePage {
         entry(b"block", 0o600, special(SpecialKind::BlockDevice, 8, 1)),
         entry(b"char", 0o600, special(SpecialKind::CharDevice, 1, 3)),
         entry(b"fifo", 0o600, special(SpecialKind::Fifo, 0, 0)),
+        entry(b"gone", 0o755, Node::Whiteout),
+        entry(
+            b"opaque",
+            0o700,
+            Node::Directory {
+                tree,
+                marks: Marks {
+                    opaque: true,
+                    implied: false,
+                },
+            },
+        ),
+        entry(b"outside", 0o755, Node::OutsideLink(b"usr/bin/perl".to_vec())),
         entry(b"socket", 0o600, special(SpecialKind::Socket, 0, 0)),
         entry(
             b"\xff\xfe not UTF-8",
@@ -1141,6 +1158,35 @@ fn directories() {
     }
 }
 
+#[test]
+fn tables_of_hard_links() {
+    let groups = vec![vec![3, 9, 12], Vec::new(), vec![4, 5]];
+    let bytes = golden("links", &links::encode(&groups));
+    assert_eq!(links::decode(&bytes, HERE).unwrap(), groups);
+    let read = |b: &[u8]| links::decode(b, HERE);
+    refused(
+        "links-cut-short",
+        &bytes[..bytes.len() - 1],
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "links-bytes-left-over",
+        &[&bytes[..], &[0]].concat(),
+        Refusal::Malformed,
+        read,
+    );
+    for (name, groups) in [
+        ("links-names-out-of-order", vec![vec![9, 3]]),
+        ("links-name-twice", vec![vec![3, 3]]),
+    ] {
+        refused(name, &links::encode(&groups), Refusal::Malformed, read);
+    }
+    let mut falling = bytes;
+    falling[16] = 2;
+    refused("links-ends-out-of-order", &falling, Refusal::Malformed, read);
+}
+
 type Change = fn(&mut Vec<TreeEntry>);
 
 #[test]
@@ -1184,6 +1230,9 @@ fn directories_with_defects() {
             if let Node::File { content, .. } = &mut e[1].node {
                 *content = Content::Tree(TreeRef::EMPTY)
             }
+        }),
+        ("tree-outside-link-to-nothing", |e| {
+            e[3].node = Node::OutsideLink(Vec::new())
         }),
         ("tree-file-of-nothing", |e| {
             if let Node::File { content, .. } = &mut e[1].node {

@@ -48,6 +48,14 @@ pub fn is_schema1(media_type: &str) -> bool {
     media_type.starts_with("application/vnd.docker.distribution.manifest.v1+")
 }
 
+/// True for the layer of a container image, whatever its compression: a tar, in OCI's or Docker's words.
+#[must_use]
+pub fn is_layer(media_type: &str) -> bool {
+    media_type.starts_with(OCI_LAYER_TAR)
+        || is_nondistributable(media_type)
+        || media_type.starts_with("application/vnd.docker.image.rootfs.diff.tar")
+}
+
 /// True for a config that says the platform of a container image.
 #[must_use]
 pub fn is_image_config(media_type: &str) -> bool {

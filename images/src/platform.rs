@@ -13,6 +13,12 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// The operating system, as Go names it.
+    #[must_use]
+    pub fn os(&self) -> &str {
+        &self.os
+    }
+
     /// Parses `os/architecture[/variant]`. Architectures are Go's; `x86_64` and `aarch64` are understood too.
     pub fn parse(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split('/').collect();

@@ -3,6 +3,10 @@
 //! Knows frames and pages, not names. Where frames come from (straight from the medium, or through a
 //! cache) is behind [`FrameSource`].
 
+mod stream;
+
+pub use stream::BlobStream;
+
 use crate::error::{Error, Result};
 use crate::format::content::{Content, ListRef, Place};
 use crate::format::list::{ListEntry, ListPage};
@@ -12,6 +16,7 @@ use crate::medium::{Medium, MediumFile};
 use crate::pack::{self, Frame};
 use crate::units::{index64, len64};
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Where verified frames, and the pages in them, come from.
@@ -42,11 +47,15 @@ pub trait FrameSource: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// Frames straight from the medium, with none kept but the last: for walks in order.
+/// Frames that [`Uncached`] keeps: a walk over trees comes back to the pages of the directories above.
+const KEPT: usize = 16;
+
+/// Frames straight from the medium, with only the last few kept: for walks in order.
 #[derive(Debug)]
 pub struct Uncached {
     medium: Arc<dyn Medium>,
-    last: parking_lot::Mutex<Option<(Place, Arc<Frame>)>>,
+    /// The last one used stands at the end.
+    kept: parking_lot::Mutex<VecDeque<(Place, Arc<Frame>)>>,
 }
 
 impl Uncached {
@@ -55,21 +64,27 @@ impl Uncached {
     pub fn new(medium: Arc<dyn Medium>) -> Self {
         Self {
             medium,
-            last: parking_lot::Mutex::new(None),
+            kept: parking_lot::Mutex::default(),
         }
     }
 }
 
 impl FrameSource for Uncached {
     fn frame(&self, place: &Place) -> Result<Arc<Frame>> {
-        let mut last = self.last.lock();
-        if let Some((at, frame)) = last.as_ref()
-            && (at.pack, at.frame, at.frame_bytes) == (place.pack, place.frame, place.frame_bytes)
-        {
-            return Ok(Arc::clone(frame));
+        let mut kept = self.kept.lock();
+        let found = kept.iter().rposition(|(at, _)| {
+            (at.pack, at.frame, at.frame_bytes) == (place.pack, place.frame, place.frame_bytes)
+        });
+        if let Some(found) = found.and_then(|at| kept.remove(at)) {
+            let frame = Arc::clone(&found.1);
+            kept.push_back(found);
+            return Ok(frame);
         }
         let frame = Arc::new(pack::load(self.medium.as_ref(), place)?);
-        *last = Some((*place, Arc::clone(&frame)));
+        if kept.len() >= KEPT {
+            kept.pop_front();
+        }
+        kept.push_back((*place, Arc::clone(&frame)));
         Ok(frame)
     }
 

@@ -25,7 +25,7 @@ pub use layer::{LayerFault, LayerWriter};
 pub use open::{IngestOptions, reindex};
 pub use stored::StoredBlob;
 
-use crate::blob::{BlobReader, FrameSource};
+use crate::blob::{BlobReader, BlobStream, FrameSource};
 use crate::catalogue::CatalogueReader;
 use crate::error::{Error, Result};
 use crate::format::catalogue::{Kind, Leaf, sort_key};
@@ -330,6 +330,19 @@ impl Ingest {
             blob.size,
             content,
         ))
+    }
+
+    /// The bytes of a known blob, from its first on.
+    pub fn open_known(&self, blob: &StoredBlob) -> Result<BlobStream> {
+        self.inner.place_all(std::slice::from_ref(blob))?;
+        let content = blob
+            .content()
+            .ok_or_else(|| Error::refused("a blob has no place"))?;
+        Ok(BlobStream::new(BlobReader::new(
+            Arc::clone(&self.inner.source),
+            blob.size,
+            content,
+        )))
     }
 
     /// A writer for one blob.

@@ -159,6 +159,28 @@ impl Disk {
         Ok(found)
     }
 
+    /// What containers of every manifest and index start from; for who checks them. Ends after the first error.
+    pub fn all_root_filesystems(&self) -> impl Iterator<Item = Result<(Sha256, RootFilesystem)>> + '_ {
+        let range = self.inner.catalogue.range_of(Kind::Rootfs);
+        let (range, failed) = match range {
+            Ok((start, end)) => (start..end, None),
+            Err(e) => (0..0, Some(Err(e))),
+        };
+        failed.into_iter().chain(range.map(|at| {
+            let leaf = self.inner.catalogue.at(at)?;
+            let leaf = leaf.ok_or_else(|| self.malformed("images", "there are fewer than it counts"))?;
+            let parts = leaf.name.split_once('/');
+            let parts = parts.and_then(|(target, word)| Some((Sha256::from_digest(target).ok()?, word)));
+            let (target, word) =
+                parts.ok_or_else(|| self.malformed(&leaf.name, "not a digest and a platform"))?;
+            let found = RootFilesystem {
+                platform: word.to_owned(),
+                chain: leaf.sha256,
+            };
+            Ok((target, found))
+        }))
+    }
+
     /// Number of image names; [`Disk::image_at`] counts them from 0 in the order of [`Disk::images`].
     pub fn image_count(&self) -> Result<u64> {
         let (start, end) = self.inner.catalogue.range_of(Kind::Image)?;

@@ -3,11 +3,11 @@
 
 use holdall::generation::{self, Labels};
 use holdall::ids::Sha256;
-use holdall::ingest::{Committed, Ingest, IngestOptions};
+use holdall::ingest::{Committed, Ingest, IngestOptions, LayerWriter, StoredTree};
 use holdall::medium::Medium;
 use holdall::monitor::Silent;
 use holdall::name::{EntryName, ImageName};
-use holdall::reader::{Directory, Disk, Node, OpenOptions};
+use holdall::reader::{Directory, Disk, Metadata, Node, OpenOptions, SpecialKind};
 use holdall::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -123,6 +123,57 @@ fn make_files(folder: &Path) {
     for n in 0..700 {
         std::fs::write(folder.join(format!("many-{n:04}")), n.to_string()).unwrap();
     }
+}
+
+fn plain(mode: u16) -> Metadata {
+    Metadata {
+        mode,
+        uid: 1,
+        gid: 2,
+        mtime_sec: 3,
+        mtime_nsec: 4,
+        xattrs: Vec::new(),
+    }
+}
+
+fn path(text: &str) -> Vec<EntryName> {
+    let parts = text.split('/').filter(|part| !part.is_empty());
+    parts
+        .map(|part| EntryName::new(part.as_bytes()).unwrap())
+        .collect()
+}
+
+fn file(layer: &mut LayerWriter, at: &str, bytes: &[u8]) {
+    layer
+        .begin_file(&path(at), plain(0o644), bytes.len() as u64)
+        .unwrap();
+    layer.data(bytes).unwrap();
+    layer.end_file().unwrap();
+}
+
+/// A layer with a hard link, links, a device, and what another may take away.
+pub fn lower_layer(ingest: &Ingest) -> StoredTree {
+    let mut layer = ingest.layer_writer();
+    layer.directory(&[], plain(0o755)).unwrap();
+    layer.directory(&path("dir"), plain(0o755)).unwrap();
+    file(&mut layer, "dir/file", &words(5_000, 1));
+    layer.hard_link(&path("dir/second"), &path("dir/file")).unwrap();
+    file(&mut layer, "gone", &words(100_000, 2));
+    layer.symlink(&path("link"), plain(0o777), b"dir/file").unwrap();
+    layer
+        .special(&path("null"), plain(0o666), SpecialKind::CharDevice, 1, 3)
+        .unwrap();
+    layer.finish().unwrap()
+}
+
+/// A layer over that one: takes away, hides, and names a file of the one below.
+pub fn upper_layer(ingest: &Ingest) -> StoredTree {
+    let mut layer = ingest.layer_writer();
+    layer.whiteout(&path("gone")).unwrap();
+    layer.hard_link(&path("third"), &path("dir/file")).unwrap();
+    file(&mut layer, "new/file", b"small");
+    layer.opaque(&path("new")).unwrap();
+    layer.finish().unwrap()
 }
 
 pub fn open(medium: &Arc<dyn Medium>) -> Result<Disk> {

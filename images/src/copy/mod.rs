@@ -6,7 +6,10 @@
 
 mod blobs;
 mod platforms;
+mod trees;
 mod walk;
+
+pub use trees::{InPlace, NotInPlace};
 
 use crate::error::{NameTaken, Sha256Digest};
 use crate::image_source::ImageSource;
@@ -59,6 +62,8 @@ pub struct Carried {
     pub referrers: u64,
     /// What is referred to and was left out: other platforms, layers that their source does not have.
     pub absent: u64,
+    /// What containers can start from without unpacking.
+    pub in_place: InPlace,
 }
 
 /// One run: all images that are committed together. Shared by all sources of it.
@@ -164,16 +169,23 @@ impl<'i> Run<'i> {
             tags.push((name, *digest));
         }
         let blobs: Vec<_> = std::mem::take(&mut graph.blobs).into_values().collect();
-        let stored = blobs::store_all(self.ingest, source, &blobs)?;
-        for (descriptor, fetched) in blobs.into_iter().zip(&stored) {
+        let layers = graph.stacks.values().flat_map(|stack| &stack.layers);
+        let layers: BTreeSet<Sha256> = layers.map(|layer| layer.digest).collect();
+        let stored = blobs::store_all(self.ingest, source, &blobs, &layers)?;
+        let mut derived = BTreeMap::new();
+        for (descriptor, fetched) in blobs.into_iter().zip(stored) {
             match fetched {
-                Fetched::Stored(blob) => self.ingest.put_blob(blob, None)?,
+                Fetched::Stored(blob, tree) => {
+                    self.ingest.put_blob(&blob, None)?;
+                    derived.extend(tree.map(|tree| (descriptor.digest, tree)));
+                }
                 Fetched::Absent => {
                     graph.absent.insert(descriptor.digest, descriptor);
                 }
             }
         }
         self.list(&graph, repository)?;
+        let in_place = trees::put_all(self.ingest, &graph, derived, &image.target.digest)?;
         let put = |name: &ImageName, digest: &Sha256| -> Result<NameChange> {
             let (blob, media_type) = graph.stored(digest, source.place())?;
             Ok(self.ingest.put_image(name, blob, media_type)?)
@@ -190,6 +202,7 @@ impl<'i> Run<'i> {
             tags: tags.collect::<Result<_>>()?,
             referrers: holdall::units::len64(graph.referrers.len()),
             absent: holdall::units::len64(graph.absent.len()),
+            in_place,
         }))
     }
 

@@ -1,6 +1,7 @@
 //! From an image's manifest or index to all that is carried with it: children, configs, layers, and what
 //! refers to any of them. Goes level by level, with no recursion; each digest is visited once.
 
+use super::trees::Stack;
 use super::{check_interrupted, check_known, platforms};
 use crate::image_source::ImageSource;
 use crate::manifest::{Content, Descriptor, DescriptorPlatform, Document, MAX_MANIFEST};
@@ -49,6 +50,10 @@ pub struct Graph {
     pub referrers: BTreeSet<(Sha256, Sha256)>,
     /// Tags of the same repository, and what they stand for.
     pub tags: BTreeMap<String, Sha256>,
+    /// The manifests that are container images, with their configs and layers.
+    pub stacks: BTreeMap<Sha256, Stack>,
+    /// The children of each index, in its order.
+    pub children: BTreeMap<Sha256, Vec<Sha256>>,
 }
 
 impl Graph {
@@ -219,6 +224,8 @@ struct Found {
     available: Vec<DescriptorPlatform>,
     images: usize,
     tags: Vec<(String, Sha256)>,
+    stack: Option<Stack>,
+    children: Option<Vec<Sha256>>,
 }
 
 /// One walk.
@@ -276,6 +283,10 @@ impl<'a> Walk<'a> {
                     .referrers
                     .extend(found.subject.map(|subject| (subject, digest)));
                 graph.tags.extend(found.tags);
+                graph.stacks.extend(found.stack.map(|stack| (digest, stack)));
+                graph
+                    .children
+                    .extend(found.children.map(|children| (digest, children)));
                 graph
                     .blobs
                     .extend(found.blobs.into_iter().map(|blob| (blob.digest, blob)));
@@ -391,6 +402,8 @@ impl<'a> Walk<'a> {
             available: Vec::new(),
             images: 0,
             tags: Vec::new(),
+            stack: None,
+            children: None,
         };
         let wanted = if visit.filtered { self.platforms } else { &[] };
         if visit.level == 0 && visit.filtered {
@@ -400,6 +413,7 @@ impl<'a> Walk<'a> {
         match document.content {
             Content::Index(children) => {
                 let division = platforms::divide(self.reader, children, wanted)?;
+                found.children = Some(division.kept.iter().map(|child| child.digest).collect());
                 found
                     .next
                     .extend(division.kept.into_iter().map(|child| visit.child(bare(child))));
@@ -408,7 +422,8 @@ impl<'a> Walk<'a> {
                 found.images += division.images;
             }
             Content::Manifest { config, layers } => {
-                found.blobs.extend(config.into_iter().chain(layers).map(lean))
+                found.stack = Stack::of(config.as_ref(), &layers);
+                found.blobs.extend(config.into_iter().chain(layers).map(lean));
             }
         }
         self.companions(visit, &mut found)?;
