@@ -4,7 +4,7 @@
 //! Reads an opened disk; writes nothing.
 
 use crate::config::{ImageConfig, MAX_CONFIG};
-use crate::layer::{self, Compression, LayerError, LayerSink, Limits};
+use crate::layer::{self, Compression, LayerSink, Limits};
 use crate::manifest::{Content, Document, MAX_MANIFEST};
 use crate::{Error, Result};
 use holdall::blob::BlobStream;
@@ -161,8 +161,7 @@ fn check_layer(disk: &Disk, layer: &Layer, interrupted: &dyn Fn() -> bool) -> Re
     );
     let summary = match (sink.fault, read) {
         (Some(fault), _) => return Ok(Some(fault.to_string())),
-        (None, Err(LayerError::NotATree(why))) => return Ok(Some(why)),
-        (None, Err(LayerError::Source(err) | LayerError::Sink(err))) => return Err(err),
+        (None, Err(err)) => return Ok(Some(err.into_refusal(&blob.sha256.to_digest())?.to_string())),
         (None, Ok(summary)) => summary,
     };
     if summary.diff_id != layer.diff_id {
@@ -260,11 +259,7 @@ fn same_entry(mut new: TreeEntry, found: &TreeEntry, groups_below: u64) -> bool 
 }
 
 /// Checks every chain that an image starts from, and those below it.
-fn chains(
-    disk: &Disk,
-    layers: &BTreeMap<(Sha256, Sha256), Layer>,
-    found: &mut Derivation,
-) -> Result<()> {
+fn chains(disk: &Disk, layers: &BTreeMap<(Sha256, Sha256), Layer>, found: &mut Derivation) -> Result<()> {
     let mut checked = BTreeSet::new();
     for rootfs in disk.all_root_filesystems() {
         let (target, rootfs) = match rootfs {

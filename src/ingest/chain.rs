@@ -114,12 +114,6 @@ impl Ingest {
         Ok(())
     }
 
-    /// Bytes that the trees of layers and chains have taken on the medium in this run so far, headers included.
-    #[must_use]
-    pub fn tree_bytes(&self) -> u64 {
-        self.inner.belt.tree_bytes()
-    }
-
     /// Lays a layer over a chain and gives the merged tree; over nothing, for a chain's first. Directories
     /// that the layer does not touch are shared. Refused where the two cannot be put together (an entry below
     /// a file, a hard link to nothing).

@@ -19,6 +19,8 @@ pub struct Committed {
     pub root: Root,
     /// False where the medium had everything already: nothing was written, no generation made.
     pub changed: bool,
+    /// Bytes of the medium that the trees of layers and chains took in this run, frame headers included.
+    pub tree_bytes: u64,
 }
 
 impl Ingest {
@@ -76,6 +78,7 @@ impl Inner {
             return Ok(Committed {
                 root: self.current.root.clone(),
                 changed: false,
+                tree_bytes: self.belt.tree_bytes(),
             });
         }
         let mut packs = self.packs.clone();
@@ -146,7 +149,11 @@ impl Inner {
         if let Err(e) = self.belt.index.settle(&hash) {
             self.monitor.warn(&format!("the disk is written; {e}"));
         }
-        Ok(Committed { root, changed: true })
+        Ok(Committed {
+            root,
+            changed: true,
+            tree_bytes: self.belt.tree_bytes(),
+        })
     }
 
     /// After the medium ran full: takes away what this run wrote and no generation lists.

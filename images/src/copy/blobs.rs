@@ -91,7 +91,7 @@ fn stream(
     };
     let derived = if layer {
         // What the source says comes before what a reader of the layer makes of it.
-        let derived = trees::derive(ingest, &mut tee);
+        let derived = trees::derive(ingest, &mut tee, place);
         if let Some(err) = tee.failed.take() {
             return Err(err);
         }

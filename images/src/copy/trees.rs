@@ -5,7 +5,7 @@
 
 use super::walk::Graph;
 use crate::config::{ImageConfig, MAX_CONFIG};
-use crate::layer::{self, Compression, LayerError, LayerSink, Limits};
+use crate::layer::{self, Compression, LayerSink, Limits};
 use crate::manifest::Descriptor;
 use crate::{Error, Result, media_types};
 use holdall::ids::Sha256;
@@ -133,7 +133,7 @@ impl LayerSink for Entering {
 
 /// Reads a layer as a tree into the store. The error is that of the store, or of the reading of `source`, which
 /// may not have been read to its end where the layer is no tree.
-pub fn derive(ingest: &Ingest, source: &mut (dyn Read + Send)) -> Result<Derived> {
+pub fn derive(ingest: &Ingest, source: &mut dyn Read, place: &str) -> Result<Derived> {
     let mut sink = Entering {
         writer: ingest.layer_writer(),
         fault: None,
@@ -153,9 +153,7 @@ pub fn derive(ingest: &Ingest, source: &mut (dyn Read + Send)) -> Result<Derived
             Err(LayerFault::NotATree(why)) => Ok(Derived::Not(why.to_string())),
             Err(LayerFault::Store(err)) => not_a_tree(err).map(Derived::Not),
         },
-        (None, Err(LayerError::NotATree(why))) => Ok(Derived::Not(why)),
-        (None, Err(LayerError::Source(err))) => Err(err),
-        (None, Err(LayerError::Sink(err))) => Err(err),
+        (None, Err(err)) => Ok(Derived::Not(err.into_refusal(place)?.to_string())),
     }
 }
 
@@ -332,5 +330,6 @@ fn layer_tree(
 
 fn derive_known(ingest: &Ingest, blob: &StoredBlob) -> Result<Derived> {
     let mut reader = ingest.open_known(blob)?;
-    derive(ingest, &mut reader)
+    let place = format!("{}: {}", ingest.medium_name(), blob.sha256.to_digest());
+    derive(ingest, &mut reader, &place)
 }

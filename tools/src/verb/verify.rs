@@ -9,6 +9,7 @@ use holdall::reader::{Disk, OpenOptions};
 use holdall::units::Generation;
 use holdall::verify::{self, Report, VerifyOptions};
 use holdall_images::audit::{self, Audit};
+use holdall_images::derivation::{self, Derivation};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,25 +40,34 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     };
     let progress = Progress::new(*output, "checked").keeping_warnings();
     let report = verify::verify(&medium, &options, &progress)?;
-    progress.finish();
     // Of the generation that was checked, though another may have been committed since.
     let reading = OpenOptions {
         generation: Some(report.generation),
         ..OpenOptions::default()
     };
-    let audit = match Disk::open(Arc::clone(&medium), &reading) {
-        Ok(disk) => audit::touched(&disk, &report.damaged_blobs),
+    let (audit, derivation) = match Disk::open(Arc::clone(&medium), &reading) {
+        Ok(disk) => {
+            let audit = audit::touched(&disk, &report.damaged_blobs);
+            let interrupted = Arc::clone(&options.interrupted);
+            let stop = move || interrupted.load(std::sync::atomic::Ordering::Relaxed);
+            let derivation = args
+                .full
+                .then(|| derivation::derive_all(&disk, &progress, &stop))
+                .transpose()?;
+            (audit, derivation.unwrap_or_default())
+        }
         // The report says why: without a catalogue no image can be named.
-        Err(_) => Audit::default(),
+        Err(_) => (Audit::default(), Derivation::default()),
     };
-    let whole = report.is_whole() && audit.is_whole();
+    progress.finish();
+    let whole = report.is_whole() && audit.is_whole() && derivation.wrong.is_empty();
     let warnings: Vec<String> = progress
         .warnings()
         .into_iter()
         .filter(|text| !report.damages.iter().any(|damage| damage.text == *text))
         .collect();
     warnings.iter().for_each(|warning| output.warn(warning));
-    print(&report, &audit, output)?;
+    print(&report, &audit, &derivation, output)?;
     let seconds = progress.elapsed().as_secs_f64();
     let rate = |bytes: u64| {
         bytes.saturating_mul(1000) / u64::try_from(progress.elapsed().as_millis()).unwrap_or(1).max(1)
@@ -76,21 +86,49 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     let verdict = if whole {
         "whole".to_owned()
     } else {
-        format!("damaged, in {}", plural(places(&report, &audit), "place"))
+        format!(
+            "damaged, in {}",
+            plural(places(&report, &audit, &derivation), "place")
+        )
     };
     output.say(checked)?;
+    if args.full {
+        output.say(format!(
+            "{} and {} derived again from the layers' bytes",
+            plural(derivation.layers, "layer"),
+            plural(derivation.chains, "chain")
+        ))?;
+    }
     output.say(format!("root {}: {verdict}", report.root))?;
-    output.result(&as_json(&report, &audit, &warnings, args.full, whole))?;
+    output.result(&as_json(
+        &report,
+        &audit,
+        &derivation,
+        &warnings,
+        args.full,
+        whole,
+    ))?;
     Ok(if whole { Exit::Done } else { Exit::Damage })
 }
 
-fn places(report: &Report, audit: &Audit) -> u64 {
-    holdall::units::len64(report.damages.len() + audit.missing.len() + audit.unreadable.len())
+fn places(report: &Report, audit: &Audit, derivation: &Derivation) -> u64 {
+    holdall::units::len64(
+        report.damages.len() + audit.missing.len() + audit.unreadable.len() + derivation.wrong.len(),
+    )
 }
 
-fn print(report: &Report, audit: &Audit, output: &Output) -> Result<(), ToolError> {
+fn print(report: &Report, audit: &Audit, derivation: &Derivation, output: &Output) -> Result<(), ToolError> {
     for damage in &report.damages {
         output.line(format!("damaged  {}", printable(&damage.text)))?;
+    }
+    for text in &derivation.wrong {
+        output.line(format!("derived  {}", printable(text)))?;
+    }
+    for text in &derivation.left {
+        output.warn(&format!("not derived again: {text}"));
+    }
+    for tree in &report.damaged_trees {
+        output.line(format!("tree     {tree}: what starts from it may fail"))?;
     }
     for text in &audit.unreadable {
         output.line(format!("damaged  {}", printable(text)))?;
@@ -126,6 +164,7 @@ fn print(report: &Report, audit: &Audit, output: &Output) -> Result<(), ToolErro
 fn as_json(
     report: &Report,
     audit: &Audit,
+    derivation: &Derivation,
     warnings: &[String],
     full: bool,
     whole: bool,
@@ -158,6 +197,13 @@ fn as_json(
         "missing": missing.collect::<Vec<_>>(),
         "images": touched.collect::<Vec<_>>(),
         "damaged_files": report.damaged_files,
+        "damaged_trees": report.damaged_trees,
+        "derived": {
+            "layers": derivation.layers,
+            "chains": derivation.chains,
+            "wrong": derivation.wrong,
+            "not_derived": derivation.left,
+        },
         "damaged_blobs": report.damaged_blobs.iter().map(|digest| digest.to_digest()).collect::<Vec<_>>(),
         "catalogue_damaged": report.catalogue_damaged,
         "warnings": warnings,

@@ -2,7 +2,7 @@
 
 use super::plan::{self, Plan, What};
 use crate::exit::ToolError;
-use crate::output::{self, Output, bytes, one_line, plural};
+use crate::output::{self, Output, bytes, one_line, plural, printable};
 use crate::progress::Progress;
 use holdall::ids::Sha256;
 use holdall::ingest::{Committed, FilesAdded, Ingest, NameChange};
@@ -100,7 +100,18 @@ pub fn committed(
         if image.absent > 0 {
             text += &format!(", {} left out", image.absent);
         }
+        let platforms: Vec<&str> = image.in_place.platforms.keys().map(String::as_str).collect();
+        if !platforms.is_empty() {
+            text += &format!(", runs in place on {}", platforms.join(", "));
+        }
         output.say(text)?;
+        for not in &image.in_place.not {
+            output.say(format!(
+                "{name}  cannot be run in place on {}: {}",
+                not.platform,
+                printable(&not.why)
+            ))?;
+        }
         for (tag, digest, change) in &image.tags {
             output.say(format!("{tag}  {}", change_text(change, digest)))?;
         }
@@ -113,6 +124,13 @@ pub fn committed(
             object.insert("tags".to_owned(), tags.collect());
             object.insert("referrers".to_owned(), json!(image.referrers));
             object.insert("left_out".to_owned(), json!(image.absent));
+            let chains = image.in_place.platforms.iter();
+            let chains =
+                chains.map(|(platform, chain)| json!({ "platform": platform, "chain": chain.to_digest() }));
+            object.insert("runs_in_place".to_owned(), chains.collect());
+            let not = image.in_place.not.iter();
+            let not = not.map(|not| json!({ "platform": not.platform, "why": not.why }));
+            object.insert("not_in_place".to_owned(), not.collect());
         }
         images.push(object);
     }
@@ -151,6 +169,12 @@ pub fn committed(
         output.say(format!(
             "{read} read, {stored} stored, {saved} saved by dedup, {seconds:.1} s"
         ))?;
+        if committed.tree_bytes > 0 {
+            output.say(format!(
+                "{} of these are for running in place: the files of the layers, beside the layers themselves",
+                bytes(committed.tree_bytes)
+            ))?;
+        }
         output.say(format!("generation {}, root {hash}", root.generation))?;
     } else {
         output.say(format!(
@@ -165,6 +189,7 @@ pub fn committed(
         object.insert("files".to_owned(), files.into());
         object.insert("bytes_read".to_owned(), json!(figures.done));
         object.insert("bytes_stored".to_owned(), json!(figures.stored));
+        object.insert("bytes_of_trees".to_owned(), json!(committed.tree_bytes));
         object.insert("bytes_deduplicated".to_owned(), json!(figures.deduplicated));
         object.insert("estimate".to_owned(), estimate(plan));
         object.insert("warnings".to_owned(), json!(progress.warnings()));
