@@ -2,7 +2,8 @@
 //!
 //! Owns what the kernel is told about caching. As a generation never changes, everything is cached for
 //! as long as the kernel likes: names (those that are not there too), attributes, link targets, pages
-//! and listings. Decides nothing about the tree.
+//! and listings. Extended attributes it caches only above an overlay, so they are asked for each time;
+//! but by few: whoever executes a file, or asks for them. Decides nothing about the tree.
 
 use crate::FsError;
 use crate::ending::Ending;
@@ -176,6 +177,15 @@ fn absent() -> FileAttr {
     }
 }
 
+/// Room of 0 bytes asks how much is needed.
+fn reply_xattr(reply: ReplyXattr, bytes: &[u8], room: u32) {
+    match u32::try_from(bytes.len()) {
+        Ok(needed) if room == 0 => reply.size(needed),
+        Ok(needed) if needed <= room => reply.data(bytes),
+        _ => reply.error(Errno::from_i32(nix::errno::Errno::ERANGE as i32)),
+    }
+}
+
 impl Filesystem for Projection {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
         let offered = config.capabilities();
@@ -184,8 +194,9 @@ impl Filesystem for Projection {
             InitFlags::FUSE_MAX_PAGES,
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_CACHE_SYMLINKS,
+            // Not by the kernel's guess: attributes cost a listing nothing here, and a directory's later
+            // pages would come without.
             InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_NO_OPEN_SUPPORT,
             InitFlags::FUSE_NO_OPENDIR_SUPPORT,
         ] {
@@ -317,16 +328,22 @@ impl Filesystem for Projection {
         }
     }
 
-    // Requests that are answered once with ENOSYS and never sent again. This format has no extended
-    // attributes, so asking for each of three or four per inode would only cost time.
-
-    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        match self.answer("getxattr", ino, |view| view.xattr(ino.0, name.as_bytes())) {
+            Ok(Some(value)) => reply_xattr(reply, &value, size),
+            Ok(None) => reply.error(Errno::from_i32(nix::errno::Errno::ENODATA as i32)),
+            Err(errno) => reply.error(errno),
+        }
     }
 
-    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        match self.answer("listxattr", ino, |view| view.xattrs(ino.0)) {
+            Ok(names) => reply_xattr(reply, &names, size),
+            Err(errno) => reply.error(errno),
+        }
     }
+
+    // Requests that are answered once with ENOSYS and never sent again.
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);

@@ -3,10 +3,13 @@
 //! [`mount()`] shows an opened [`holdall::reader::Disk`] as a tree:
 //!
 //! ```text
-//! HOLDALL.txt             what this disk is and how to use it
-//! blobs/sha256/<hex>      every blob of the catalogue
-//! oci/                    a valid OCI image layout of everything
-//! files/…                 the loose files
+//! HOLDALL.txt               what this disk is and how to use it
+//! blobs/sha256/<hex>        every blob of the catalogue
+//! chains/sha256/<hex>/…     what a container sees that starts from that chain of layers
+//! files/…                   the loose files
+//! images/<repository>/<tag or digest>/<platform>/rootfs
+//!                           a link to the image's chain
+//! oci/                      a valid OCI image layout of everything
 //! ```
 //!
 //! [`view`] is that tree and knows no FUSE; one file (`filesystem`) translates it for the kernel, and

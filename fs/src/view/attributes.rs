@@ -50,8 +50,8 @@ pub struct Attributes {
     pub size: u64,
     /// Permission bits with setuid, setgid and sticky (12 bits); no file type.
     pub mode: u16,
-    /// Names that this inode has. Always 1 for a directory, which stands for "not counted": to count
-    /// the sub-directories of each entry would open every one of them for a listing.
+    /// Names that this inode has. Of a directory 2 and its sub-directories, as every file system for
+    /// disks has it; below `images/` 1, which stands for "not counted".
     pub nlink: u32,
     /// Numeric owner.
     pub uid: u32,
@@ -77,8 +77,13 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// A directory that everyone may read.
-    pub(super) fn directory(self, number: u64, entries: u64) -> Attributes {
-        self.attributes(number, Kind::Directory, entries, 0o555, 1)
+    pub(super) fn directory(self, number: u64, entries: u64, nlink: u32) -> Attributes {
+        self.attributes(number, Kind::Directory, entries, 0o555, nlink)
+    }
+
+    /// A symlink, whose target has that many bytes.
+    pub(super) fn symlink(self, number: u64, size: u64) -> Attributes {
+        self.attributes(number, Kind::Symlink, size, 0o777, 1)
     }
 
     /// A file that everyone may read.
@@ -105,17 +110,28 @@ impl Stamp {
 }
 
 impl Attributes {
-    /// Of an opened directory of loose files.
+    /// Of an opened directory.
     pub(super) fn of_directory(number: u64, directory: &Directory) -> Self {
-        Self::of(number, Kind::Directory, directory.len(), 1, directory.metadata())
+        let nlink = names_of(directory.subdirectories());
+        Self::of(
+            number,
+            Kind::Directory,
+            directory.len(),
+            nlink,
+            directory.metadata(),
+        )
     }
 
-    /// Of an entry among loose files.
+    /// Of an entry of a directory.
     pub(super) fn of_entry(number: u64, entry: &Entry) -> Self {
         let kind = kind_of(&entry.node);
         let (size, nlink) = match &entry.node {
             Node::File { size, nlink, .. } => (*size, (*nlink).max(1)),
-            Node::Directory { entries, .. } => (*entries, 1),
+            Node::Directory {
+                entries,
+                subdirectories,
+                ..
+            } => (*entries, names_of(*subdirectories)),
             Node::Symlink { target } => (len64(target.len()), 1),
             // Marks of layers' trees; none is shown.
             Node::Special { .. } | Node::Whiteout | Node::OutsideLink { .. } => (0, 1),
@@ -148,6 +164,11 @@ impl Attributes {
             minor: 0,
         }
     }
+}
+
+/// Names of a directory with so many sub-directories: in its parent, `.`, and each one's `..`.
+pub(super) fn names_of(subdirectories: u64) -> u32 {
+    u32::try_from(subdirectories.saturating_add(2)).unwrap_or(u32::MAX)
 }
 
 /// What an entry's node is.

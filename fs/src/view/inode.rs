@@ -3,9 +3,11 @@
 //! Owns the fixed nodes (names, places, kinds) and the ranges of numbers. Knows nothing of a disk.
 //!
 //! ```text
-//! 1 … 9                     the fixed nodes
-//! 2^32 + position           blobs, by position in the catalogue (order of SHA-256)
-//! 2^48 + inode              loose files, by inode within their tree; its root is `files/`
+//! 1 … 12                           the fixed nodes
+//! 2^32 + position                  blobs, by position in the catalogue (order of SHA-256)
+//! 2^48 + inode                     loose files, by inode within their tree; its root is `files/`
+//! 2^60 + position · 2^12 + slot    below `images/`, by position of an image name, and its slot
+//! 2^62 + position · 2^38 + inode   below `chains/`, by position of the chain, and inode within its tree
 //! ```
 //!
 //! So a number is the same each time a generation is mounted. A blob has one number under its two
@@ -15,7 +17,17 @@ use super::attributes::Kind;
 
 const BLOBS: u64 = 1 << 32;
 const FILES: u64 = 1 << 48;
+const IMAGES: u64 = 1 << 60;
+const CHAINS: u64 = 1 << 62;
 const END: u64 = 1 << 63;
+/// Numbers of one image name: folders of its path by depth, then two for each platform.
+const SLOT_BITS: u32 = 12;
+const SLOT_PLATFORMS: u16 = 1 << 10;
+/// Numbers of one chain's tree.
+const CHAIN_BITS: u32 = 38;
+
+/// Platforms of one image that can be shown.
+pub(super) const PLATFORMS_MAX: u16 = ((1 << SLOT_BITS) - SLOT_PLATFORMS) / 2;
 
 /// A node of the shown tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +38,71 @@ pub enum Inode {
     Blob(u64),
     /// A loose file or folder, by its inode within the tree; 0 is `files/` itself.
     File(u64),
+    /// What an image name leads to below `images/`.
+    Image {
+        /// The image name's position.
+        position: u64,
+        /// What of it.
+        slot: Slot,
+    },
+    /// A file or folder of a chain.
+    Chain {
+        /// The chain's position.
+        position: u64,
+        /// Its inode within the chain's tree.
+        inode: u64,
+    },
+}
+
+/// What an image name leads to below `images/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The folder that the first so many components of repository and reference name, from 1.
+    Folder(u16),
+    /// The folder of its platform at that position.
+    Platform(u16),
+    /// The link in that platform's folder.
+    Rootfs(u16),
+}
+
+impl Slot {
+    fn number(self) -> Option<u64> {
+        let platform =
+            |n: u16, and: u16| (n < PLATFORMS_MAX).then(|| u64::from(SLOT_PLATFORMS + 2 * n + and));
+        match self {
+            Self::Folder(depth) => (0 < depth && depth < SLOT_PLATFORMS).then(|| u64::from(depth)),
+            Self::Platform(n) => platform(n, 0),
+            Self::Rootfs(n) => platform(n, 1),
+        }
+    }
+
+    fn from_number(number: u64) -> Option<Self> {
+        let number = u16::try_from(number).ok()?;
+        match number.checked_sub(SLOT_PLATFORMS) {
+            None => (number > 0).then_some(Self::Folder(number)),
+            Some(n) if n % 2 == 0 => Some(Self::Platform(n / 2)),
+            Some(n) => Some(Self::Rootfs(n / 2)),
+        }
+    }
+}
+
+/// A tree of files that a disk has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TreeName {
+    /// The loose files.
+    Files,
+    /// The chain at that position.
+    Chain(u64),
+}
+
+impl TreeName {
+    /// The node that has that inode within the tree.
+    pub(super) const fn inode(self, inode: u64) -> Inode {
+        match self {
+            Self::Files => Inode::File(inode),
+            Self::Chain(position) => Inode::Chain { position, inode },
+        }
+    }
 }
 
 impl Inode {
@@ -37,7 +114,26 @@ impl Inode {
         match self {
             Self::Fixed(fixed) => Some(fixed.number()),
             Self::Blob(position) => within(BLOBS, position, FILES),
-            Self::File(inode) => within(FILES, inode, END),
+            Self::File(inode) => within(FILES, inode, IMAGES),
+            Self::Image { position, slot } => {
+                let slot = slot.number()?;
+                position
+                    .checked_mul(1 << SLOT_BITS)
+                    .and_then(|first| within(IMAGES, first + slot, CHAINS))
+            }
+            Self::Chain { position, inode } => {
+                let fits = position < (END - CHAINS) >> CHAIN_BITS && inode < 1 << CHAIN_BITS;
+                fits.then(|| CHAINS + (position << CHAIN_BITS) + inode)
+            }
+        }
+    }
+
+    /// The tree that it is in, and its inode there; `None` where it is in none.
+    pub(super) const fn in_tree(self) -> Option<(TreeName, u64)> {
+        match self {
+            Self::File(inode) => Some((TreeName::Files, inode)),
+            Self::Chain { position, inode } => Some((TreeName::Chain(position), inode)),
+            Self::Fixed(_) | Self::Blob(_) | Self::Image { .. } => None,
         }
     }
 
@@ -45,7 +141,15 @@ impl Inode {
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
         match number {
-            FILES..END => number.checked_sub(FILES).map(Self::File),
+            CHAINS..END => Some(Self::Chain {
+                position: (number - CHAINS) >> CHAIN_BITS,
+                inode: number & ((1 << CHAIN_BITS) - 1),
+            }),
+            IMAGES..CHAINS => Some(Self::Image {
+                position: (number - IMAGES) >> SLOT_BITS,
+                slot: Slot::from_number(number & ((1 << SLOT_BITS) - 1))?,
+            }),
+            FILES..IMAGES => number.checked_sub(FILES).map(Self::File),
             BLOBS..FILES => number.checked_sub(BLOBS).map(Self::Blob),
             _ => Fixed::ALL
                 .into_iter()
@@ -76,11 +180,17 @@ pub enum Fixed {
     OciBlobs,
     /// `oci/blobs/sha256`.
     OciBlobsSha256,
+    /// `images`.
+    Images,
+    /// `chains`.
+    Chains,
+    /// `chains/sha256`.
+    ChainsSha256,
 }
 
 impl Fixed {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Root,
         Self::ReadMe,
         Self::Blobs,
@@ -90,6 +200,9 @@ impl Fixed {
         Self::OciIndex,
         Self::OciBlobs,
         Self::OciBlobsSha256,
+        Self::Images,
+        Self::Chains,
+        Self::ChainsSha256,
     ];
 
     /// Its number. The root is 1, as FUSE has it.
@@ -105,6 +218,9 @@ impl Fixed {
             Self::OciIndex => 7,
             Self::OciBlobs => 8,
             Self::OciBlobsSha256 => 9,
+            Self::Images => 10,
+            Self::Chains => 11,
+            Self::ChainsSha256 => 12,
         }
     }
 
@@ -121,24 +237,29 @@ impl Fixed {
     #[must_use]
     pub const fn parent(self) -> Self {
         match self {
-            Self::Root | Self::ReadMe | Self::Blobs | Self::Oci => Self::Root,
+            Self::Root | Self::ReadMe | Self::Blobs | Self::Oci | Self::Images | Self::Chains => Self::Root,
+            Self::ChainsSha256 => Self::Chains,
             Self::BlobsSha256 => Self::Blobs,
             Self::OciLayout | Self::OciIndex | Self::OciBlobs => Self::Oci,
             Self::OciBlobsSha256 => Self::OciBlobs,
         }
     }
 
-    /// What lies in it, in byte order of name. The two `sha256` hold all blobs besides.
+    /// What lies in it, in byte order of name, as far as every disk has it: the `sha256` hold blobs and
+    /// chains, `images` holds registries.
     #[must_use]
     pub const fn children(self) -> &'static [(&'static str, Inode)] {
         match self {
             Self::Root => &[
                 ("HOLDALL.txt", Inode::Fixed(Self::ReadMe)),
                 ("blobs", Inode::Fixed(Self::Blobs)),
+                ("chains", Inode::Fixed(Self::Chains)),
                 ("files", Inode::File(0)),
+                ("images", Inode::Fixed(Self::Images)),
                 ("oci", Inode::Fixed(Self::Oci)),
             ],
             Self::Blobs => &[("sha256", Inode::Fixed(Self::BlobsSha256))],
+            Self::Chains => &[("sha256", Inode::Fixed(Self::ChainsSha256))],
             Self::Oci => &[
                 ("blobs", Inode::Fixed(Self::OciBlobs)),
                 ("index.json", Inode::Fixed(Self::OciIndex)),
@@ -168,6 +289,23 @@ mod tests {
             (0..1u64 << 20).prop_map(Inode::Blob),
             any::<u64>().prop_map(Inode::File),
             (0..1u64 << 20).prop_map(Inode::File),
+            (any_position(), any_slot()).prop_map(|(position, slot)| Inode::Image { position, slot }),
+            (any_position(), any_position()).prop_map(|(position, inode)| Inode::Chain { position, inode }),
+        ]
+    }
+
+    fn any_position() -> impl Strategy<Value = u64> {
+        prop_oneof![any::<u64>(), 0..64u64, (0..64u32).prop_map(|bit| 1 << bit)]
+    }
+
+    fn any_slot() -> impl Strategy<Value = Slot> {
+        prop_oneof![
+            any::<u16>().prop_map(Slot::Folder),
+            any::<u16>().prop_map(Slot::Platform),
+            any::<u16>().prop_map(Slot::Rootfs),
+            (0..2 * PLATFORMS_MAX).prop_map(Slot::Folder),
+            (0..2 * PLATFORMS_MAX).prop_map(Slot::Platform),
+            (0..2 * PLATFORMS_MAX).prop_map(Slot::Rootfs),
         ]
     }
 
@@ -198,8 +336,20 @@ mod tests {
     fn ranges_end_where_the_next_begins() {
         assert_eq!(Inode::Blob(FILES - BLOBS - 1).number(), Some(FILES - 1));
         assert_eq!(Inode::Blob(FILES - BLOBS).number(), None);
-        assert_eq!(Inode::File(END - FILES).number(), None);
-        for nothing in [0, 10, BLOBS - 1, END, u64::MAX] {
+        assert_eq!(Inode::File(IMAGES - FILES - 1).number(), Some(IMAGES - 1));
+        assert_eq!(Inode::File(IMAGES - FILES).number(), None);
+        let image = |position, slot| Inode::Image { position, slot }.number();
+        let last = (CHAINS - IMAGES) / 4096 - 1;
+        assert_eq!(image(last, Slot::Rootfs(PLATFORMS_MAX - 1)), Some(CHAINS - 1));
+        assert_eq!(image(last, Slot::Rootfs(PLATFORMS_MAX)), None);
+        assert_eq!(image(last + 1, Slot::Folder(1)), None);
+        assert_eq!(image(0, Slot::Folder(0)), None);
+        assert_eq!(image(0, Slot::Folder(SLOT_PLATFORMS)), None);
+        let chain = |position, inode| Inode::Chain { position, inode }.number();
+        assert_eq!(chain((1 << 24) - 1, (1 << 38) - 1), Some(END - 1));
+        assert_eq!(chain(1 << 24, 0), None);
+        assert_eq!(chain(0, 1 << 38), None);
+        for nothing in [0, 13, BLOBS - 1, IMAGES, END, u64::MAX] {
             assert_eq!(Inode::from_number(nothing), None);
         }
     }

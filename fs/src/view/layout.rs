@@ -115,6 +115,8 @@ What is here
 
   oci/            an OCI image layout of all container images on the disk
   blobs/sha256/   each blob of theirs, named by its SHA-256
+  images/         what a container of each image sees, by name and platform
+  chains/sha256/  the same, by chainID
   files/          loose files and folders
 
 How to use it (from this folder)

@@ -4,12 +4,16 @@
 //! caller says when it has enough.
 //!
 //! A cookie is the number of entries that came before: 0 begins with `.`, 1 with `..`, and entry
-//! `index` of the directory follows cookie `index + 2`. It stays valid for as long as the generation.
+//! `index` of the directory follows cookie `index + 2`. Below `images/` the index is that of the first
+//! image name that leads to the entry, after the numbers set aside for a platform's link and for
+//! platforms. It stays valid for as long as the generation.
 
 use super::View;
-use super::attributes::{Attributes, Kind, kind_of};
-use super::inode::{Fixed, Inode};
+use super::attributes::{Attributes, Kind, kind_of, names_of};
+use super::image::Folder;
+use super::inode::{Fixed, Inode, TreeName};
 use crate::FsError;
+use holdall::reader::Node;
 use holdall::units::len64;
 use std::ops::ControlFlow;
 
@@ -25,14 +29,14 @@ pub struct Listed<'a> {
     /// What it is.
     pub kind: Kind,
     /// Where listing came across them anyway; [`View::attributes`] finds the others.
-    known: Option<Attributes>,
+    pub(super) known: Option<Attributes>,
 }
 
 /// What a listing calls for each entry; `Break` where it has no room for this one.
 pub type Emit<'a> = &'a mut dyn FnMut(&Listed<'_>) -> Result<ControlFlow<()>, FsError>;
 
 /// Entries before those of the directory itself.
-const DOTS: u64 = 2;
+pub(super) const DOTS: u64 = 2;
 
 impl View {
     /// Lists the directory `number` from `cookie` on (0: from the start), until `emit` breaks or the
@@ -58,28 +62,33 @@ impl View {
     }
 
     fn list(&self, number: u64, cookie: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
-        match self.inode(number)? {
+        let inode = self.inode(number)?;
+        if let Some((tree, inode)) = inode.in_tree() {
+            return self.list_tree(number, tree, inode, cookie, emit);
+        }
+        match inode {
+            Inode::Fixed(Fixed::Images) => self.list_images(&Folder::top(), cookie, emit),
+            Inode::Image { position, slot } => {
+                self.list_images(&self.image_folder(position, slot)?, cookie, emit)
+            }
             Inode::Fixed(fixed) if fixed.kind() == Kind::Directory => {
-                if self
-                    .list_dots(number, fixed.parent().number(), cookie, emit)?
-                    .is_break()
-                {
+                let parent = fixed.parent().number();
+                if self.list_dots(number, parent, cookie, emit)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
                 let index = cookie.saturating_sub(DOTS);
-                if fixed.holds_blobs() {
-                    self.list_blobs(index, emit)
-                } else {
-                    self.list_fixed(fixed, index, emit)
+                match fixed {
+                    Fixed::ChainsSha256 => self.list_chains(index, emit),
+                    fixed if fixed.holds_blobs() => self.list_blobs(index, emit),
+                    fixed => self.list_fixed(fixed, index, emit),
                 }
             }
-            Inode::File(inode) => self.list_files(number, inode, cookie, emit),
             other => Err(self.wrong_kind(other, number, Kind::Directory)),
         }
     }
 
     /// `.` and `..`, as far as `cookie` is not past them.
-    fn list_dots(
+    pub(super) fn list_dots(
         &self,
         own: u64,
         parent: u64,
@@ -89,7 +98,7 @@ impl View {
         for (before, name, number) in [(0, &b"."[..], own), (1, b"..", parent)] {
             if cookie <= before {
                 // Number and kind are all that the kernel looks at for these two.
-                let known = Some(self.stamp.directory(number, 0));
+                let known = Some(self.stamp.directory(number, 0, 2));
                 let listed = Listed {
                     name,
                     next: before + 1,
@@ -113,8 +122,8 @@ impl View {
             let kind = match inode {
                 Inode::Fixed(fixed) => fixed.kind(),
                 Inode::Blob(_) => Kind::File,
-                // Only the root of the loose files is a fixed entry.
-                Inode::File(_) => Kind::Directory,
+                // Of the others, only the root of the loose files is a fixed entry.
+                Inode::File(_) | Inode::Image { .. } | Inode::Chain { .. } => Kind::Directory,
             };
             let number = self.number(*inode)?;
             let listed = Listed {
@@ -154,18 +163,36 @@ impl View {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn list_files(
+    fn list_chains(&self, index: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
+        for position in index..self.disk.chain_count()? {
+            let chain = self.chain(position)?;
+            let (number, root) = self.chain_root(&chain)?;
+            self.keep_open(number, || Ok(root.clone()));
+            let name = chain.id.to_hex();
+            let listed = Listed {
+                name: name.as_bytes(),
+                next: position + 1 + DOTS,
+                number,
+                kind: Kind::Directory,
+                known: Some(Attributes::of_directory(number, &root)),
+            };
+            if emit(&listed)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn list_tree(
         &self,
         number: u64,
+        tree: TreeName,
         inode: u64,
         cookie: u64,
         emit: Emit<'_>,
     ) -> Result<ControlFlow<()>, FsError> {
-        let directory = self.directory(inode)?;
-        let parent = match (&directory, inode) {
-            (Some(directory), 1..) => self.number(Inode::File(directory.parent_inode()))?,
-            _ => Fixed::Root.number(),
-        };
+        let directory = self.directory(tree, inode)?;
+        let parent = self.parent_of(tree, directory.as_ref())?;
         if self.list_dots(number, parent, cookie, emit)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -179,7 +206,7 @@ impl View {
         }
         for (position, entry) in (index..).zip(directory.entries(index)) {
             let entry = entry?;
-            let number = self.number(Inode::File(entry.inode))?;
+            let number = self.number(tree.inode(entry.inode))?;
             let listed = Listed {
                 name: entry.name.as_bytes(),
                 next: position + 1 + DOTS,
@@ -190,18 +217,33 @@ impl View {
             if emit(&listed)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
+            if matches!(entry.node, Node::Directory { .. }) {
+                self.keep_open(number, || directory.open_directory(&entry));
+            }
         }
         Ok(ControlFlow::Continue(()))
     }
 }
 
 impl View {
-    /// Entries in a fixed directory, for its size.
-    pub(super) fn entries_of(&self, fixed: Fixed) -> Result<u64, FsError> {
-        if fixed.holds_blobs() {
-            Ok(self.disk.blob_count()?)
-        } else {
-            Ok(len64(fixed.children().len()))
-        }
+    /// Entries in a fixed directory, for its size, and its names. Registries are not counted.
+    pub(super) fn counts_of(&self, fixed: Fixed) -> Result<(u64, u32), FsError> {
+        Ok(match fixed {
+            Fixed::Images => (0, 1),
+            Fixed::ChainsSha256 => {
+                let chains = self.disk.chain_count()?;
+                (chains, names_of(chains))
+            }
+            fixed if fixed.holds_blobs() => (self.disk.blob_count()?, 2),
+            fixed => {
+                let children = fixed.children();
+                let directory = |(_, inode): &&(&str, Inode)| match inode {
+                    Inode::Fixed(fixed) => fixed.kind() == Kind::Directory,
+                    inode => matches!(inode, Inode::File(0)),
+                };
+                let directories = children.iter().filter(directory).count();
+                (len64(children.len()), names_of(len64(directories)))
+            }
+        })
     }
 }

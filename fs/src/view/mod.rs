@@ -6,13 +6,17 @@
 
 mod attributes;
 mod content;
+mod folder;
+mod image;
 mod inode;
 mod layout;
 mod listing;
+mod tree;
+mod xattr;
 
 pub use attributes::{Attributes, Kind};
 pub use content::Piece;
-pub use inode::{Fixed, Inode};
+pub use inode::{Fixed, Inode, Slot};
 pub use listing::{Emit, Listed};
 
 use crate::FsError;
@@ -20,17 +24,16 @@ use attributes::{Stamp, kind_of};
 use bytes::Bytes;
 use content::{OpenFile, cut};
 use holdall::ids::Sha256;
-use holdall::name::EntryName;
-use holdall::reader::{Blob, Directory, Disk, Found, Node};
+use holdall::reader::{Blob, Disk, Found, Node};
 use holdall::units::len64;
+use image::Folder;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use tree::Trees;
 
 /// Files kept open for reading; another one costs a look-up.
 const OPEN_FILES: usize = 512;
-/// Directories kept open; another one costs a descent from the tree's root.
-const OPEN_DIRECTORIES: usize = 1024;
 
 /// A disk as a tree of files. All calls may come from many threads at once.
 #[derive(Debug)]
@@ -40,8 +43,7 @@ pub struct View {
     read_me: Bytes,
     /// `oci/index.json` once it was asked for. The lock is held while it is made, so it is made once.
     index: Mutex<Option<Bytes>>,
-    files: OnceLock<Option<Directory>>,
-    directories: Cache<u64, Directory>,
+    trees: Trees,
     open_files: Cache<u64, Arc<OpenFile>>,
 }
 
@@ -61,21 +63,29 @@ impl View {
             stamp,
             read_me,
             index: Mutex::new(None),
-            files: OnceLock::new(),
-            directories: Cache::new(OPEN_DIRECTORIES),
+            trees: Trees::new(),
             open_files: Cache::new(OPEN_FILES),
         }
     }
 
     /// What `name` is in the directory `parent`; `None` only where it is proved not to be there.
     pub fn lookup(&self, parent: u64, name: &[u8]) -> Result<Option<Attributes>, FsError> {
-        match self.inode(parent)? {
+        let inode = self.inode(parent)?;
+        if let Some((tree, inode)) = inode.in_tree() {
+            return self.lookup_in_tree(tree, inode, name);
+        }
+        match inode {
+            Inode::Fixed(Fixed::Images) => self.lookup_image(&Folder::top(), name),
+            Inode::Fixed(Fixed::ChainsSha256) => {
+                let found = digest_of(name).map(|id| self.chain_of(&id)).transpose()?;
+                Ok(found
+                    .flatten()
+                    .map(|(number, root)| Attributes::of_directory(number, &root)))
+            }
             Inode::Fixed(fixed) if fixed.holds_blobs() => {
-                // Whatever is no digest names no blob.
-                let digest = std::str::from_utf8(name)
-                    .ok()
-                    .and_then(|hex| Sha256::from_hex(hex).ok());
-                let Some(digest) = digest else { return Ok(None) };
+                let Some(digest) = digest_of(name) else {
+                    return Ok(None);
+                };
                 match self.disk.blob_position(&digest)? {
                     Some((position, blob)) => self.blob_attributes(position, &blob).map(Some),
                     None => Ok(None),
@@ -88,18 +98,7 @@ impl View {
                     .find(|(child, _)| child.as_bytes() == name);
                 child.map(|(_, inode)| self.attributes_of(*inode)).transpose()
             }
-            Inode::File(inode) => {
-                let (Some(directory), Ok(name)) = (self.directory(inode)?, EntryName::new(name)) else {
-                    return Ok(None);
-                };
-                let Some(entry) = directory.entry(&name)? else {
-                    return Ok(None);
-                };
-                Ok(Some(Attributes::of_entry(
-                    self.number(Inode::File(entry.inode))?,
-                    &entry,
-                )))
-            }
+            Inode::Image { position, slot } => self.lookup_image(&self.image_folder(position, slot)?, name),
             other => Err(self.wrong_kind(other, parent, Kind::Directory)),
         }
     }
@@ -111,24 +110,23 @@ impl View {
 
     /// The target of a symlink, as it was stored.
     pub fn readlink(&self, number: u64) -> Result<Vec<u8>, FsError> {
-        match self.inode(number)? {
-            Inode::File(inode @ 1..) => match self.find(inode)? {
+        let inode = self.inode(number)?;
+        let found = match (inode.in_tree(), inode) {
+            (Some((tree, inode)), _) => match self.find(tree, inode)? {
                 Found::Entry(_, entry) => match entry.node {
-                    Node::Symlink { target } => Ok(target),
-                    node => Err(FsError::WrongKind {
-                        number,
-                        found: kind_of(&node),
-                        wanted: Kind::Symlink,
-                    }),
+                    Node::Symlink { target } => return Ok(target),
+                    node => kind_of(&node),
                 },
-                Found::Directory(_) => Err(FsError::WrongKind {
-                    number,
-                    found: Kind::Directory,
-                    wanted: Kind::Symlink,
-                }),
+                Found::Directory(_) => Kind::Directory,
             },
-            other => Err(self.wrong_kind(other, number, Kind::Symlink)),
-        }
+            (None, Inode::Image { position, slot }) => return self.image_link(number, position, slot),
+            (None, other) => return Err(self.wrong_kind(other, number, Kind::Symlink)),
+        };
+        Err(FsError::WrongKind {
+            number,
+            found,
+            wanted: Kind::Symlink,
+        })
     }
 
     /// `len` bytes of a file from `offset`; fewer only at its end. `buffer` is used where no single
@@ -152,7 +150,7 @@ impl View {
         }
     }
 
-    /// How many inodes are shown in all.
+    /// How many inodes are shown, those of chains and images aside.
     pub fn inode_count(&self) -> Result<u64, FsError> {
         let files = self.files()?.map_or(1, |directory| directory.inodes());
         Ok(len64(Fixed::ALL.len())
@@ -166,16 +164,16 @@ impl View {
             Inode::Fixed(Fixed::ReadMe) => Ok(self.stamp.file(number, len64(self.read_me.len()), 1)),
             Inode::Fixed(Fixed::OciLayout) => Ok(self.stamp.file(number, len64(layout::OCI_LAYOUT.len()), 1)),
             Inode::Fixed(Fixed::OciIndex) => Ok(self.stamp.file(number, len64(self.oci_index()?.len()), 1)),
-            Inode::Fixed(fixed) => Ok(self.stamp.directory(number, self.entries_of(fixed)?)),
+            Inode::Fixed(fixed) => {
+                let (entries, nlink) = self.counts_of(fixed)?;
+                Ok(self.stamp.directory(number, entries, nlink))
+            }
             Inode::Blob(position) => self.blob_attributes(position, &self.blob(position)?),
-            Inode::File(0) => Ok(match self.files()? {
-                Some(directory) => Attributes::of_directory(number, &directory),
-                None => self.stamp.directory(number, 0),
-            }),
-            Inode::File(inode) => Ok(match self.find(inode)? {
-                Found::Directory(directory) => Attributes::of_directory(number, &directory),
-                Found::Entry(_, entry) => Attributes::of_entry(number, &entry),
-            }),
+            Inode::File(_) | Inode::Chain { .. } => match inode.in_tree() {
+                Some((tree, inode)) => self.attributes_in_tree(tree, inode),
+                None => Err(FsError::NoSuchInode { number }),
+            },
+            Inode::Image { position, slot } => self.standing_attributes(&self.standing(position, slot)?),
         }
     }
 
@@ -193,71 +191,13 @@ impl View {
 
     fn open(&self, number: u64, inode: Inode) -> Result<Arc<OpenFile>, FsError> {
         self.open_files.get_or_insert_with(&number, || {
-            let reader = match inode {
-                Inode::Blob(position) => self.disk.open_blob(&self.blob(position)?),
-                Inode::File(file @ 1..) => match self.find(file)? {
-                    Found::Entry(directory, entry) if matches!(entry.node, Node::File { .. }) => {
-                        directory.open_file(&entry)?
-                    }
-                    Found::Entry(_, entry) => {
-                        return Err(FsError::WrongKind {
-                            number,
-                            found: kind_of(&entry.node),
-                            wanted: Kind::File,
-                        });
-                    }
-                    Found::Directory(_) => {
-                        return Err(FsError::WrongKind {
-                            number,
-                            found: Kind::Directory,
-                            wanted: Kind::File,
-                        });
-                    }
-                },
-                other => return Err(self.wrong_kind(other, number, Kind::File)),
+            let reader = match (inode.in_tree(), inode) {
+                (None, Inode::Blob(position)) => self.disk.open_blob(&self.blob(position)?),
+                (Some((tree, inode)), _) => self.open_in_tree(tree, inode)?,
+                (None, other) => return Err(self.wrong_kind(other, number, Kind::File)),
             };
             Ok(Arc::new(OpenFile::new(number, reader)))
         })
-    }
-
-    /// The tree of loose files, read once.
-    fn files(&self) -> Result<Option<Directory>, FsError> {
-        if let Some(files) = self.files.get() {
-            return Ok(files.clone());
-        }
-        let files = self.disk.files()?;
-        // Where two threads came here at once, both read the same.
-        Ok(self.files.get_or_init(|| files).clone())
-    }
-
-    /// The directory of that inode among the loose files; `None` only for `files/` itself, where the
-    /// disk has no loose files.
-    fn directory(&self, inode: u64) -> Result<Option<Directory>, FsError> {
-        if inode == 0 {
-            return self.files();
-        }
-        match self.find(inode)? {
-            Found::Directory(directory) => Ok(Some(directory)),
-            Found::Entry(_, entry) => Err(FsError::WrongKind {
-                number: self.number(Inode::File(inode))?,
-                found: kind_of(&entry.node),
-                wanted: Kind::Directory,
-            }),
-        }
-    }
-
-    fn find(&self, inode: u64) -> Result<Found, FsError> {
-        if let Some(directory) = self.directories.get(&inode) {
-            return Ok(Found::Directory(directory));
-        }
-        let found = self.files()?.map(|root| root.find(inode)).transpose()?.flatten();
-        let found = found.ok_or(FsError::NoSuchInode {
-            number: Inode::File(inode).number().unwrap_or(0),
-        })?;
-        if let Found::Directory(directory) = &found {
-            self.directories.insert(inode, directory.clone());
-        }
-        Ok(found)
     }
 
     fn oci_index(&self) -> Result<Bytes, FsError> {
@@ -281,7 +221,10 @@ impl View {
     fn number(&self, inode: Inode) -> Result<u64, FsError> {
         let position = match inode {
             Inode::Fixed(_) => 0,
-            Inode::Blob(position) | Inode::File(position) => position,
+            Inode::Blob(position)
+            | Inode::File(position)
+            | Inode::Image { position, .. }
+            | Inode::Chain { position, .. } => position,
         };
         inode.number().ok_or(FsError::NumbersExhausted { position })
     }
@@ -291,8 +234,12 @@ impl View {
         let found = match inode {
             Inode::Fixed(fixed) => fixed.kind(),
             Inode::Blob(_) => Kind::File,
-            // Only files/ itself comes here.
-            Inode::File(_) => Kind::Directory,
+            Inode::Image {
+                slot: Slot::Rootfs(_),
+                ..
+            } => Kind::Symlink,
+            // Of the trees, only `files/` itself comes here.
+            Inode::File(_) | Inode::Image { .. } | Inode::Chain { .. } => Kind::Directory,
         };
         FsError::WrongKind {
             number,
@@ -300,4 +247,11 @@ impl View {
             wanted,
         }
     }
+}
+
+/// The digest that a name in hexadecimal stands for; what is none names no blob and no chain.
+fn digest_of(name: &[u8]) -> Option<Sha256> {
+    std::str::from_utf8(name)
+        .ok()
+        .and_then(|hex| Sha256::from_hex(hex).ok())
 }
