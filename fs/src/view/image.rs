@@ -32,6 +32,15 @@ pub(super) enum Standing {
     Link(Link),
 }
 
+impl Standing {
+    fn inode(&self) -> Inode {
+        match self {
+            Self::Folder(folder) => folder.inode,
+            Self::Link(link) => link.inode,
+        }
+    }
+}
+
 /// A folder below `images/`, or `images/` itself.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -165,7 +174,11 @@ impl View {
             Slot::Platform(at) => format!("{path}/{}", platform(at)?),
             Slot::Rootfs(at) => format!("{path}/{}/{ROOTFS}", platform(at)?),
         };
-        self.stands_at(&path)?.ok_or_else(nothing)
+        // A folder of a shorter path, or one that another name is the first to lead to, has a number of
+        // its own.
+        self.stands_at(&path)?
+            .filter(|standing| standing.inode() == Inode::Image { position, slot })
+            .ok_or_else(nothing)
     }
 
     /// The folder of that inode.

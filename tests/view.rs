@@ -1,0 +1,415 @@
+//! What the mount shows of images and chains, without a kernel: a disk in memory, and the view over it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+use holdall::generation::{self, Labels};
+use holdall::ids::Sha256;
+use holdall::ingest::{Ingest, IngestOptions, StoredBlob, StoredTree};
+use holdall::medium::{Medium, MemoryMedium};
+use holdall::monitor::Silent;
+use holdall::name::{EntryName, ImageName};
+use holdall::reader::{Disk, Metadata, OpenOptions, SpecialKind};
+use holdall_fs::view::{Attributes, Inode, Kind, View};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// A disk with what `fill` puts on it.
+fn disk(fill: impl FnOnce(&Ingest)) -> Disk {
+    let medium = MemoryMedium::new();
+    let labels = Labels {
+        origin: "test".to_owned(),
+        series: "unit".to_owned(),
+    };
+    generation::init(&medium, &labels, 1_000).unwrap();
+    let medium: Arc<dyn Medium> = Arc::new(medium);
+    let state = tempfile::tempdir().unwrap();
+    let options = IngestOptions {
+        state: state.path().to_owned(),
+        interrupted: Arc::default(),
+    };
+    let ingest = Ingest::open(Arc::clone(&medium), &options, Arc::new(Silent)).unwrap();
+    fill(&ingest);
+    ingest.commit().unwrap();
+    Disk::open(medium, &OpenOptions::default()).unwrap()
+}
+
+fn view(disk: &Disk) -> View {
+    View::new(disk.clone(), 0, 0)
+}
+
+fn manifest(ingest: &Ingest, text: &str) -> StoredBlob {
+    let blob = ingest.store_small(text.as_bytes(), None, "test").unwrap();
+    ingest.put_blob(&blob, Some(MANIFEST)).unwrap();
+    blob
+}
+
+fn name_images(ingest: &Ingest, target: &StoredBlob, names: &[&str]) {
+    for name in names {
+        let name = name.replace("DIGEST", &target.sha256.to_digest());
+        let name = ImageName::parse(&name).unwrap();
+        ingest.put_image(&name, target, MANIFEST).unwrap();
+    }
+}
+
+fn metadata(mode: u16, xattrs: &[(&str, &[u8])]) -> Metadata {
+    let xattrs = xattrs
+        .iter()
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()));
+    Metadata {
+        mode,
+        uid: 7,
+        gid: 8,
+        mtime_sec: -5,
+        mtime_nsec: 6,
+        xattrs: xattrs.collect(),
+    }
+}
+
+fn path(text: &str) -> Vec<EntryName> {
+    let parts = text.split('/').filter(|part| !part.is_empty());
+    parts
+        .map(|part| EntryName::new(part.as_bytes()).unwrap())
+        .collect()
+}
+
+/// A chain with one of everything.
+fn chain(ingest: &Ingest) -> StoredTree {
+    let mut layer = ingest.layer_writer();
+    layer
+        .directory(&path(""), metadata(0o755, &[("user.root", b"1")]))
+        .unwrap();
+    layer.directory(&path("bin"), metadata(0o1777, &[])).unwrap();
+    for (name, bytes) in [("bin/su", &b"setuid"[..]), ("bin/ping", b"capable")] {
+        layer
+            .begin_file(
+                &path(name),
+                metadata(
+                    0o4755,
+                    &[
+                        ("security.capability", b"\x01\x00"),
+                        ("trusted.overlay.opaque", b"y"),
+                    ],
+                ),
+                bytes.len() as u64,
+            )
+            .unwrap();
+        layer.data(bytes).unwrap();
+        layer.end_file().unwrap();
+    }
+    layer.hard_link(&path("a-link"), &path("bin/su")).unwrap();
+    layer
+        .symlink(&path("sh"), metadata(0o777, &[]), b"bin/su")
+        .unwrap();
+    layer.directory(&path("dev"), metadata(0o755, &[])).unwrap();
+    layer
+        .special(
+            &path("dev/null"),
+            metadata(0o666, &[]),
+            SpecialKind::CharDevice,
+            1,
+            3,
+        )
+        .unwrap();
+    layer
+        .special(&path("dev/pipe"), metadata(0o600, &[]), SpecialKind::Fifo, 0, 0)
+        .unwrap();
+    layer.directory(&path("dev/pts"), metadata(0o755, &[])).unwrap();
+    ingest.merge(None, &layer.finish().unwrap()).unwrap()
+}
+
+/// What a path of the mount is; symlinks are not followed.
+fn at(view: &View, path: &str) -> Option<Attributes> {
+    let mut found = view.getattr(1).unwrap();
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        found = view.lookup(found.number, name.as_bytes()).unwrap()?;
+    }
+    Some(found)
+}
+
+/// A directory's entries but for the dots, listed `step` at a time, each beginning where the last ended.
+fn listed(view: &View, number: u64, step: usize) -> Vec<(String, u64, Kind)> {
+    let (mut all, mut cookie) = (Vec::new(), 0);
+    loop {
+        let mut some = 0;
+        view.readdir(number, cookie, &mut |entry| {
+            if some == step {
+                return Ok(ControlFlow::Break(()));
+            }
+            some += 1;
+            assert!(cookie < entry.next, "cookies ascend");
+            cookie = entry.next;
+            let name = String::from_utf8(entry.name.to_vec()).unwrap();
+            assert_eq!(view.attributes(entry)?.number, entry.number);
+            all.push((name, entry.number, entry.kind));
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        if some == 0 {
+            all.retain(|(name, _, _)| name != "." && name != "..");
+            return all;
+        }
+    }
+}
+
+/// Every path below a directory. What is listed must be what is looked up, whichever way it is listed,
+/// and each number must lead back to what it is the number of.
+fn walk(view: &View, number: u64, prefix: &str, into: &mut Vec<String>) {
+    let all = listed(view, number, usize::MAX);
+    assert_eq!(all, listed(view, number, 1), "{prefix}");
+    assert_eq!(all, listed(view, number, 3), "{prefix}");
+    let names: BTreeSet<_> = all.iter().map(|(name, _, _)| name).collect();
+    assert_eq!(names.len(), all.len(), "{prefix}: a name twice");
+    for (name, child, kind) in &all {
+        let found = view.lookup(number, name.as_bytes()).unwrap().unwrap();
+        assert_eq!((found.number, found.kind), (*child, *kind), "{prefix}{name}");
+        assert_eq!(view.getattr(*child).unwrap(), found, "{prefix}{name}");
+        assert_eq!(Inode::from_number(*child).unwrap().number(), Some(*child));
+        into.push(format!("{prefix}{name}"));
+        if *kind == Kind::Directory {
+            walk(view, *child, &format!("{prefix}{name}/"), into);
+        }
+    }
+}
+
+fn tree_of(view: &View, path: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    walk(view, at(view, path).unwrap().number, "", &mut all);
+    all
+}
+
+#[test]
+fn folders_of_images_are_those_of_their_names_each_once() {
+    let disk = disk(|ingest| {
+        let tree = chain(ingest);
+        let id = Sha256::of(b"chain");
+        ingest.put_chain(&id, &tree);
+        let one = manifest(ingest, "one");
+        for platform in ["linux-amd64", "linux-arm-v7"] {
+            ingest.put_root_filesystem(&one.sha256, platform, &id).unwrap();
+        }
+        let names = [
+            "docker.io/a:1",
+            "docker.io/a:b",
+            "docker.io/a-b:1",
+            "docker.io/a/b:2",
+            "docker.io/a/b/c:3",
+            "docker.io/a.b/z:4",
+            "docker.io/a/c:1",
+            "docker.io/a/c-d:1",
+            "docker.io/a/c/d:1",
+            "docker.io/a/x/y/z:1",
+            "localhost:5000/z:1",
+        ];
+        name_images(ingest, &one, &names);
+        name_images(ingest, &manifest(ingest, "chart"), &["docker.io/helm:1"]);
+    });
+    let view = view(&disk);
+    let digest = Sha256::of(b"one").to_digest();
+    let mut expected = BTreeSet::new();
+    for image in [
+        "docker.io/a-b/DIGEST",
+        "docker.io/a.b/z/DIGEST",
+        "docker.io/a/b/DIGEST",
+        "docker.io/a/b/c/DIGEST",
+        "docker.io/a/c-d/DIGEST",
+        "docker.io/a/c/DIGEST",
+        "docker.io/a/c/d/DIGEST",
+        "docker.io/a/x/y/z/DIGEST",
+        "localhost:5000/z/DIGEST",
+        "docker.io/a/1",
+        "docker.io/a/b",
+        "docker.io/a-b/1",
+        "docker.io/a/b/2",
+        "docker.io/a/b/c/3",
+        "docker.io/a.b/z/4",
+        "docker.io/a/c/1",
+        "docker.io/a/c-d/1",
+        "docker.io/a/c/d/1",
+        "docker.io/a/x/y/z/1",
+        "docker.io/a/DIGEST",
+        "localhost:5000/z/1",
+    ] {
+        let image = image.replace("DIGEST", &digest);
+        for platform in ["linux-amd64", "linux-arm-v7"] {
+            expected.insert(format!("{image}/{platform}/rootfs"));
+        }
+    }
+    // No platform: the folder is there, and empty.
+    expected.insert("docker.io/helm/1".to_owned());
+    expected.insert(format!("docker.io/helm/{}", Sha256::of(b"chart").to_digest()));
+    let folders: Vec<String> = expected.iter().cloned().collect();
+    for path in folders {
+        for (cut, _) in path.match_indices('/') {
+            expected.insert(path[..cut].to_owned());
+        }
+    }
+    let found = tree_of(&view, "images");
+    assert_eq!(found.len(), expected.len());
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
+    for nothing in [
+        "images/docker.io/a/1/linux-riscv64",
+        "images/docker.io/a-",
+        "images/docker.io/rootfs",
+        "images/docker.io/a/x/1",
+        "images/docker.io/a/1/rootfs",
+        "images/docker.io/helm/1/linux-amd64",
+    ] {
+        assert_eq!(at(&view, nothing), None, "{nothing}");
+    }
+    let link = at(&view, "images/docker.io/a/b/c/3/linux-arm-v7/rootfs").unwrap();
+    let target = String::from_utf8(view.readlink(link.number).unwrap()).unwrap();
+    let id = Sha256::of(b"chain").to_hex();
+    assert_eq!(target, format!("../../../../../../../chains/sha256/{id}"));
+    assert_eq!(link.size, target.len() as u64);
+}
+
+#[test]
+fn names_that_fall_on_one_path_are_one_folder_or_the_platform_s() {
+    let disk = disk(|ingest| {
+        let tree = chain(ingest);
+        let id = Sha256::of(b"chain");
+        ingest.put_chain(&id, &tree);
+        let one = manifest(ingest, "one");
+        for platform in ["linux-amd64", "rootfs"] {
+            ingest.put_root_filesystem(&one.sha256, platform, &id).unwrap();
+        }
+        // A platform is a tag, a repository and a prefix; so is its link.
+        let names = [
+            "docker.io/a:b",
+            "docker.io/a/b:linux-amd64",
+            "docker.io/a/b/linux-amd64:1",
+            "docker.io/a/b/linux-amd64:rootfs",
+            "docker.io/a/b/linux-amd64/rootfs:1",
+            "docker.io/a/b/linux-amd64/rootfs/x:1",
+            "docker.io/a/b/rootfs/rootfs:1",
+        ];
+        name_images(ingest, &one, &names);
+    });
+    let view = view(&disk);
+    let found = tree_of(&view, "images");
+    assert!(found.contains(&"docker.io/a/b/linux-amd64/1/rootfs/rootfs".to_owned()));
+    let both = at(&view, "images/docker.io/a/b/linux-amd64").unwrap();
+    let names: Vec<String> = listed(&view, both.number, 2)
+        .into_iter()
+        .map(|(n, _, _)| n)
+        .collect();
+    assert_eq!(
+        names,
+        ["rootfs", "linux-amd64", "1", &Sha256::of(b"one").to_digest()]
+    );
+    let link = at(&view, "images/docker.io/a/b/linux-amd64/rootfs").unwrap();
+    assert_eq!(link.kind, Kind::Symlink);
+}
+
+#[test]
+fn a_chain_is_shown_with_every_field_and_its_links_are_one_inode() {
+    let id = Sha256::of(b"chain");
+    let disk = disk(|ingest| {
+        let tree = chain(ingest);
+        ingest.put_chain(&Sha256::of(b"another"), &tree);
+        ingest.put_chain(&id, &tree);
+    });
+    let view = view(&disk);
+    let root = format!("chains/sha256/{}", id.to_hex());
+    let below = |path: &str| at(&view, &format!("{root}/{path}")).unwrap();
+    let mut all = tree_of(&view, &root);
+    all.sort();
+    assert_eq!(
+        all,
+        [
+            "a-link", "bin", "bin/ping", "bin/su", "dev", "dev/null", "dev/pipe", "dev/pts", "sh"
+        ]
+    );
+    let su = below("bin/su");
+    assert_eq!(su, below("a-link"));
+    assert_eq!((su.nlink, su.mode, su.uid, su.gid), (2, 0o4755, 7, 8));
+    assert_eq!((su.mtime_sec, su.mtime_nsec, su.size), (-5, 6, 6));
+    assert_eq!(
+        (below("").nlink, below("bin").nlink, below("dev").nlink),
+        (4, 2, 3)
+    );
+    assert_eq!(at(&view, "chains/sha256").unwrap().nlink, 4);
+    assert_eq!(below("bin").mode, 0o1777);
+    let null = below("dev/null");
+    assert_eq!((null.kind, null.major, null.minor), (Kind::CharDevice, 1, 3));
+    assert_eq!(below("dev/pipe").kind, Kind::Fifo);
+    assert_eq!(view.readlink(below("sh").number).unwrap(), b"bin/su");
+    let mut buffer = Vec::new();
+    assert_eq!(&*view.read(su.number, 0, 100, &mut buffer).unwrap(), b"setuid");
+    // Another chain's tree is the same, and yet another's inodes.
+    let other = at(
+        &view,
+        &format!("chains/sha256/{}/bin/su", Sha256::of(b"another").to_hex()),
+    )
+    .unwrap();
+    assert_ne!(other.number, su.number);
+    assert_eq!(
+        Attributes {
+            number: su.number,
+            ..other
+        },
+        su
+    );
+    // The same after another mount, asked in another order.
+    let again = View::new(disk.clone(), 0, 0);
+    assert_eq!(again.getattr(null.number).unwrap(), null);
+    assert_eq!(again.getattr(su.number).unwrap(), su);
+}
+
+#[test]
+fn xattrs_are_shown_but_for_what_would_steer_an_overlay() {
+    let id = Sha256::of(b"chain");
+    let disk = disk(|ingest| ingest.put_chain(&id, &chain(ingest)));
+    let view = view(&disk);
+    let root = at(&view, &format!("chains/sha256/{}", id.to_hex())).unwrap();
+    let ping = at(&view, &format!("chains/sha256/{}/bin/ping", id.to_hex())).unwrap();
+    assert_eq!(view.xattrs(ping.number).unwrap(), b"security.capability\0");
+    assert_eq!(
+        view.xattr(ping.number, b"security.capability").unwrap(),
+        Some(b"\x01\x00".to_vec())
+    );
+    assert_eq!(view.xattr(ping.number, b"trusted.overlay.opaque").unwrap(), None);
+    assert_eq!(
+        view.xattr(root.number, b"user.root").unwrap(),
+        Some(b"1".to_vec())
+    );
+    assert_eq!(view.xattrs(1).unwrap(), b"");
+    assert_eq!(view.xattr(1, b"user.root").unwrap(), None);
+}
+
+#[test]
+fn a_number_that_leads_nowhere_is_stale_and_not_another_s_node() {
+    let id = Sha256::of(b"chain");
+    let disk = disk(|ingest| {
+        ingest.put_chain(&id, &chain(ingest));
+        name_images(ingest, &manifest(ingest, "one"), &["docker.io/a:1"]);
+    });
+    let view = view(&disk);
+    let chains = 1_u64 << 62;
+    let images = 1_u64 << 60;
+    // Beside a chain's root directory; past its tree; past the chains; past an image's path and platforms.
+    for number in [
+        chains,
+        chains + 4000,
+        chains + (1 << 38),
+        images + 4,
+        images + 1024,
+        images + 4096 + 1,
+    ] {
+        let errno = view.getattr(number).unwrap_err().errno();
+        assert_eq!(errno, nix::errno::Errno::ESTALE, "{number}");
+        assert!(
+            view.readdir(number, 0, &mut |_| Ok(ControlFlow::Continue(())))
+                .is_err()
+        );
+        assert!(view.lookup(number, b"x").is_err());
+    }
+}
