@@ -7,7 +7,7 @@
 
 use crate::FsError;
 use crate::ending::Ending;
-use crate::view::{Attributes, Kind, View};
+use crate::view::{Attributes, Extent, Kind, View};
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
@@ -28,6 +28,8 @@ use std::time::{Duration, SystemTime};
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// What stat(2) gives as the size to read by.
 const BLOCK_BYTES: u32 = 128 << 10;
+/// What statfs(2) counts in.
+const STATFS_BLOCK_BYTES: u32 = 4096;
 /// Read-ahead requests that the kernel may have under way at once, over all files.
 const MAX_BACKGROUND: u16 = 64;
 /// The longest request; the kernel takes no more than this (256 pages) whatever is offered.
@@ -177,6 +179,22 @@ fn absent() -> FileAttr {
     }
 }
 
+/// What stands for "none of that name". Of labels and access lists, which every `ls -l` asks for twice
+/// an entry, it is "not supported": nothing is decided by them on this mount, so that a caller who then
+/// asks no more misses nothing. For one that is there, the value is given.
+fn no_xattr(name: &OsStr) -> Errno {
+    let never = [
+        "security.selinux",
+        "system.posix_acl_access",
+        "system.posix_acl_default",
+    ];
+    Errno::from_i32(if never.iter().any(|never| name == *never) {
+        nix::errno::Errno::EOPNOTSUPP as i32
+    } else {
+        nix::errno::Errno::ENODATA as i32
+    })
+}
+
 /// Room of 0 bytes asks how much is needed.
 fn reply_xattr(reply: ReplyXattr, bytes: &[u8], room: u32) {
     match u32::try_from(bytes.len()) {
@@ -321,9 +339,21 @@ impl Filesystem for Projection {
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        match self.answer("statfs", ino, View::inode_count) {
-            // Sizes would have to be summed over the whole catalogue: 0, as for other generated trees.
-            Ok(inodes) => reply.statfs(0, 0, 0, inodes, 0, BLOCK_BYTES, 255, BLOCK_BYTES),
+        match self.answer("statfs", ino, View::extent) {
+            // Full, as every file system that is only read.
+            Ok(Extent { bytes, inodes }) => {
+                let blocks = bytes.div_ceil(u64::from(STATFS_BLOCK_BYTES));
+                reply.statfs(
+                    blocks,
+                    0,
+                    0,
+                    inodes,
+                    0,
+                    STATFS_BLOCK_BYTES,
+                    255,
+                    STATFS_BLOCK_BYTES,
+                );
+            }
             Err(errno) => reply.error(errno),
         }
     }
@@ -331,7 +361,7 @@ impl Filesystem for Projection {
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         match self.answer("getxattr", ino, |view| view.xattr(ino.0, name.as_bytes())) {
             Ok(Some(value)) => reply_xattr(reply, &value, size),
-            Ok(None) => reply.error(Errno::from_i32(nix::errno::Errno::ENODATA as i32)),
+            Ok(None) => reply.error(no_xattr(name)),
             Err(errno) => reply.error(errno),
         }
     }

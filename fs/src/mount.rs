@@ -3,7 +3,7 @@
 //! Owns the life of a mount. Knows nothing of what is shown; requests go to `filesystem`.
 //!
 //! If the process is killed, the kernel is left with a mount that answers ENOTCONN; nothing else
-//! remains, and `fusermount3 -u` removes it.
+//! remains, and the next mount there takes it away, as `fusermount3 -u` does.
 
 use crate::FsError;
 use crate::ending::Ending;
@@ -19,7 +19,7 @@ use nix::unistd::{getegid, geteuid};
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -94,7 +94,7 @@ pub struct Mounted {
 /// Mounts `disk` on the empty directory `mountpoint`. Returns once the mount has answered; its threads
 /// go on in the background.
 pub fn mount(disk: Disk, mountpoint: &Path, options: &MountOptions) -> Result<Mounted, FsError> {
-    let mountpoint = mountpoint::check(mountpoint)?;
+    let mountpoint = mountpoint::prepare(mountpoint)?;
     // Each thread opens it for a handle of its own, so fusermount3 opening it for us is not enough.
     OpenOptions::new()
         .read(true)
@@ -121,6 +121,7 @@ pub fn mount(disk: Disk, mountpoint: &Path, options: &MountOptions) -> Result<Mo
     ];
     let ending = Arc::new(Ending::default());
     let view = View::new(disk, geteuid().as_raw(), getegid().as_raw());
+    let measuring = view.measuring();
     let projection = Projection::new(view, Arc::clone(&options.monitor), Arc::clone(&ending));
     let refused = |source| FsError::Mount {
         mountpoint: mountpoint.clone(),
@@ -138,6 +139,10 @@ pub fn mount(disk: Disk, mountpoint: &Path, options: &MountOptions) -> Result<Mo
         session: Some(session),
     };
     mounted.await_answer()?;
+    // Without it, statfs shows a disk of no size.
+    let _best_effort = std::thread::Builder::new()
+        .name("holdall-size".into())
+        .spawn(measuring);
     raise_read_ahead(&mounted.device, options.read_ahead_kib);
     Ok(mounted)
 }
@@ -157,6 +162,22 @@ fn raise_read_ahead(device: &str, kib: u32) {
         .write(true)
         .open(path)
         .and_then(|mut file| write!(file, "{kib}"));
+}
+
+/// What `fusermount3 -u` said of a mountpoint: the way out for those who may not umount(2).
+pub(crate) fn fusermount(mountpoint: &Path, lazily: bool) -> io::Result<Output> {
+    let run = |program: &str| {
+        let mut command = Command::new(program);
+        command.env("LC_ALL", "C").stdin(Stdio::null()).arg("-u");
+        if lazily {
+            command.arg("-z");
+        }
+        command.arg("--").arg(mountpoint).output()
+    };
+    match run("fusermount3") {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => run("fusermount"),
+        other => other,
+    }
 }
 
 impl Mounted {
@@ -261,19 +282,7 @@ impl Mounted {
             mountpoint: self.mountpoint.clone(),
             source,
         };
-        let run = |program: &str| {
-            let mut command = Command::new(program);
-            command.env("LC_ALL", "C").stdin(Stdio::null()).arg("-u");
-            if how == Detach::Lazily {
-                command.arg("-z");
-            }
-            command.arg("--").arg(&self.mountpoint).output()
-        };
-        let output = match run("fusermount3") {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => run("fusermount"),
-            other => other,
-        }
-        .map_err(failed)?;
+        let output = fusermount(&self.mountpoint, how == Detach::Lazily).map_err(failed)?;
         if output.status.success() {
             return Ok(());
         }

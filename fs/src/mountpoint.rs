@@ -1,14 +1,20 @@
 //! What is at a mountpoint: a directory to mount on, or a mount of which kind.
 //!
-//! Owns the reading of the kernel's mount table. Knows nothing of sessions.
+//! Owns the reading of the kernel's mount table, and takes away what a killed process of ours left there.
+//! Knows nothing of sessions.
 
 use crate::FsError;
 use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 const MOUNT_TABLE: &str = "/proc/self/mountinfo";
+/// Our mounts' type in that table.
+const KIND: &str = "fuse.holdall";
+/// Dead mounts on one path that are taken away, one under the other.
+const DEAD_MAX: usize = 16;
 
 /// One mount of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +76,40 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     plain
 }
 
+/// Checks that `path` is an empty directory without a FUSE mount, and gives its absolute path. A mount of
+/// ours whose process is dead is taken away first: nobody will ever answer for it again. Lazily, as
+/// whoever still holds a file of it gets nothing but ENOTCONN either way.
+pub(crate) fn prepare(path: &Path) -> Result<PathBuf, FsError> {
+    for _ in 0..DEAD_MAX {
+        match check(path) {
+            Err(FsError::DeadMount { mountpoint }) if take_away(path) => drop(mountpoint),
+            other => return other,
+        }
+    }
+    check(path)
+}
+
+/// Takes a dead mount of ours away; false where there is none, or it may not be.
+fn take_away(path: &Path) -> bool {
+    // The mountpoint itself does not answer; its parent does.
+    let absolute = path.file_name().and_then(|name| {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        Some(parent.join(name))
+    });
+    let Some(absolute) = absolute else { return false };
+    let ours = mounted_at(&absolute).is_ok_and(|at| at.is_some_and(|at| at.kind == KIND));
+    ours && match umount2(&absolute, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) => true,
+        Err(Errno::EPERM) => {
+            crate::mount::fusermount(&absolute, true).is_ok_and(|said| said.status.success())
+        }
+        Err(_) => false,
+    }
+}
+
 /// Checks that `path` is an empty directory without a FUSE mount, and gives its absolute path.
-pub(crate) fn check(path: &Path) -> Result<PathBuf, FsError> {
+fn check(path: &Path) -> Result<PathBuf, FsError> {
     let mountpoint = || path.to_owned();
     let by_error = |source: io::Error| match source.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOTCONN) => FsError::DeadMount {

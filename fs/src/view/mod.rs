@@ -24,16 +24,26 @@ use attributes::{Stamp, kind_of};
 use bytes::Bytes;
 use content::{OpenFile, cut};
 use holdall::ids::Sha256;
+use holdall::medium::MediumFile;
 use holdall::reader::{Blob, Disk, Found, Node};
 use holdall::units::len64;
 use image::Folder;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tree::Trees;
 
 /// Files kept open for reading; another one costs a look-up.
 const OPEN_FILES: usize = 512;
+
+/// How large a disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes that it takes on the medium; 0 until that has been found out ([`View::measuring`]).
+    pub bytes: u64,
+    /// Inodes that are shown, but for those in chains, which to count would open each of them.
+    pub inodes: u64,
+}
 
 /// A disk as a tree of files. All calls may come from many threads at once.
 #[derive(Debug)]
@@ -41,6 +51,7 @@ pub struct View {
     disk: Disk,
     stamp: Stamp,
     read_me: Bytes,
+    stored_bytes: Arc<OnceLock<u64>>,
     /// `oci/index.json` once it was asked for. The lock is held while it is made, so it is made once.
     index: Mutex<Option<Bytes>>,
     trees: Trees,
@@ -62,6 +73,7 @@ impl View {
             disk,
             stamp,
             read_me,
+            stored_bytes: Arc::default(),
             index: Mutex::new(None),
             trees: Trees::new(),
             open_files: Cache::new(OPEN_FILES),
@@ -150,12 +162,29 @@ impl View {
         }
     }
 
-    /// How many inodes are shown, those of chains and images aside.
-    pub fn inode_count(&self) -> Result<u64, FsError> {
+    /// How large the disk is.
+    pub fn extent(&self) -> Result<Extent, FsError> {
         let files = self.files()?.map_or(1, |directory| directory.inodes());
-        Ok(len64(Fixed::ALL.len())
+        let images = self.disk.image_count()?;
+        let inodes = len64(Fixed::ALL.len())
             .saturating_add(self.disk.blob_count()?)
-            .saturating_add(files))
+            .saturating_add(self.disk.chain_count()?)
+            .saturating_add(images)
+            .saturating_add(files);
+        let bytes = self.stored_bytes.get().copied().unwrap_or(0);
+        Ok(Extent { bytes, inodes })
+    }
+
+    /// The work of finding out how many bytes the disk takes, for a thread that may have to wait: a
+    /// medium that hangs must hold up no request for so little.
+    pub fn measuring(&self) -> impl FnOnce() + Send + use<> {
+        let (disk, found) = (self.disk.clone(), Arc::clone(&self.stored_bytes));
+        move || {
+            // Whatever is wrong with a pack is said by who reads it.
+            if let Ok(bytes) = stored_bytes(&disk) {
+                let _known_already = found.set(bytes);
+            }
+        }
     }
 
     fn attributes_of(&self, inode: Inode) -> Result<Attributes, FsError> {
@@ -254,4 +283,14 @@ fn digest_of(name: &[u8]) -> Option<Sha256> {
     std::str::from_utf8(name)
         .ok()
         .and_then(|hex| Sha256::from_hex(hex).ok())
+}
+
+/// Lengths of all packs on the medium, and of the catalogue.
+fn stored_bytes(disk: &Disk) -> holdall::Result<u64> {
+    let medium = disk.medium();
+    let mut bytes = disk.root().catalogue_bytes;
+    for pack in medium.packs()? {
+        bytes = bytes.saturating_add(medium.len(MediumFile::Pack(pack))?.unwrap_or(0));
+    }
+    Ok(bytes)
 }
