@@ -92,6 +92,14 @@ pub enum Error {
         /// What the database said.
         why: String,
     },
+    /// What the node keeps for itself cannot be read or written. Nothing rebuilds it.
+    #[error("node state {place}: {why}")]
+    State {
+        /// The folder.
+        place: String,
+        /// What the database said.
+        why: String,
+    },
     /// The run was interrupted on request.
     #[error("interrupted; the last generation stands as it was")]
     Interrupted,

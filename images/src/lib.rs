@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod audit;
 pub mod config;
+pub mod containerd;
 pub mod copy;
 pub mod derivation;
 pub mod error;

@@ -4,6 +4,10 @@
 //! on the medium (a crash, a clone, another writer, a rollback) builds it anew before deduplicating
 //! against it. Nothing in it is needed to read a disk.
 
+mod table;
+
+pub use table::{Changes, Row, Table};
+
 use crate::error::{Error, Result};
 use crate::format::codec::{Decoder, Encoder};
 use crate::format::content::Place;
