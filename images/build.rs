@@ -1,14 +1,12 @@
 //! Compiles the protocol files of `proto/` without protoc.
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 6] = [
     "content.proto",
     "descriptor.proto",
     "images.proto",
     "leases.proto",
     "mount.proto",
-    "namespaces.proto",
     "snapshots.proto",
-    "version.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -49,6 +49,31 @@ impl Platform {
         })
     }
 
+    /// The platform of the machine that this runs on, any variant.
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "powerpc64" => "ppc64le",
+            "loongarch64" => "loong64",
+            other => canonical_architecture(other),
+        };
+        Self {
+            os: std::env::consts::OS.to_owned(),
+            architecture: architecture.to_owned(),
+            variant: None,
+        }
+    }
+
+    /// The same, as an index or a config says it of an image.
+    #[must_use]
+    pub fn described(&self) -> DescriptorPlatform {
+        DescriptorPlatform {
+            os: self.os.clone(),
+            architecture: self.architecture.clone(),
+            variant: self.variant.clone(),
+        }
+    }
+
     /// True where an image for `platform` is one of those asked for. Without a variant every variant is; where an
     /// image says none, it is the usual one of its architecture (arm: v7, arm64: v8).
     #[must_use]
@@ -74,7 +99,7 @@ fn canonical_architecture(text: &str) -> &str {
     match text {
         "x86_64" | "x86-64" => "amd64",
         "aarch64" => "arm64",
-        "i386" | "i686" => "386",
+        "i386" | "i686" | "x86" => "386",
         other => other,
     }
 }

@@ -29,11 +29,7 @@ pub mod services {
         images = "containerd.services.images.v1",
         /// What keeps things from being collected.
         leases = "containerd.services.leases.v1",
-        /// Namespaces.
-        namespaces = "containerd.services.namespaces.v1",
         /// Snapshots: served by us, and called through containerd.
         snapshots = "containerd.services.snapshots.v1",
-        /// containerd's version.
-        version = "containerd.services.version.v1",
     }
 }

@@ -4,4 +4,5 @@
 //! mounted: that is told from outside.
 
 pub mod api;
+pub mod registration;
 pub mod snapshotter;

@@ -1,0 +1,68 @@
+//! Images that the node had before ours took their names, so that unloading gives them back.
+
+use super::error::{RegistrationError, Result};
+use crate::containerd::api::services::images::v1::Image;
+use holdall::ids::MediumId;
+use holdall::index::{Changes, Table};
+use prost::Message as _;
+
+/// What is remembered for one medium in one namespace of containerd.
+pub(super) struct Formers<'a> {
+    table: &'a Table,
+    prefix: String,
+}
+
+impl<'a> Formers<'a> {
+    pub fn new(table: &'a Table, namespace: &str, medium: &MediumId) -> Self {
+        Self {
+            table,
+            prefix: format!("former/{namespace}/{medium}/"),
+        }
+    }
+
+    fn key(&self, name: &str) -> Vec<u8> {
+        format!("{}{name}", self.prefix).into_bytes()
+    }
+
+    /// Remembers an image by its name, durably, unless one is remembered.
+    pub fn put(&self, image: &Image) -> Result<()> {
+        let key = self.key(&image.name);
+        if self.table.get(&key)?.is_none() {
+            let mut changes = Changes::default();
+            changes.put(key, image.encode_to_vec());
+            self.table.write(changes)?;
+        }
+        Ok(())
+    }
+
+    pub fn get(&self, name: &str) -> Result<Option<Image>> {
+        let bytes = self.table.get(&self.key(name))?;
+        bytes
+            .map(|bytes| Image::decode(bytes.as_slice()))
+            .transpose()
+            .map_err(|err| RegistrationError::Malformed {
+                place: format!("{}: {name}", self.table.path().display()),
+                why: err.to_string(),
+            })
+    }
+
+    pub fn forget(&self, name: &str) -> Result<()> {
+        let mut changes = Changes::default();
+        changes.delete(self.key(name));
+        Ok(self.table.write(changes)?)
+    }
+
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self
+            .table
+            .scan(self.prefix.as_bytes(), b"")
+            .next()
+            .transpose()?
+            .is_none())
+    }
+}
+
+/// The lease that keeps the contents of former images.
+pub(super) fn lease(medium: &MediumId) -> String {
+    format!("holdall-former-{medium}")
+}
