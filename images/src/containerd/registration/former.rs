@@ -52,13 +52,14 @@ impl<'a> Formers<'a> {
         Ok(self.table.write(changes)?)
     }
 
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self
-            .table
-            .scan(self.prefix.as_bytes(), b"")
-            .next()
-            .transpose()?
-            .is_none())
+    /// The names for which an image is remembered.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let names = self.table.scan(self.prefix.as_bytes(), b"").map(|row| {
+            let (key, _) = row?;
+            let name = key.get(self.prefix.len()..).unwrap_or_default();
+            Ok(String::from_utf8_lossy(name).into_owned())
+        });
+        names.collect()
     }
 }
 

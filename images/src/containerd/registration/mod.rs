@@ -23,9 +23,10 @@ use former::Formers;
 use futures_util::{StreamExt as _, stream};
 use holdall::ids::{MediumId, Sha256};
 use holdall::index::Table;
+use holdall::name::Reference;
 use holdall::reader::Disk;
 use plan::{ContentPlan, ImagePlan, Planner};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -129,12 +130,22 @@ async fn read_plans(
             platform: &options.platform,
             snapshotter: &options.snapshotter,
         };
-        disk.images(None, None)
-            .map(|image| {
-                let image = image?;
-                Ok((image.name.to_string(), planner.plan(&image)))
+        let images = disk.images(None, None).collect::<holdall::Result<Vec<_>>>()?;
+        // A name by digest goes with the tag of the same image.
+        let tagged: HashSet<_> = images
+            .iter()
+            .filter(|image| matches!(image.name.reference, Reference::Tag(_)))
+            .map(|image| (&image.name.repository, image.target.sha256))
+            .collect();
+        let planned = images
+            .iter()
+            .filter(|image| {
+                matches!(image.name.reference, Reference::Tag(_))
+                    || !tagged.contains(&(&image.name.repository, image.target.sha256))
             })
-            .collect::<Result<Vec<_>>>()
+            .map(|image| (image.name.to_string(), planner.plan(image)))
+            .collect::<Vec<_>>();
+        Ok::<_, RegistrationError>(planned)
     });
     let read = read
         .await

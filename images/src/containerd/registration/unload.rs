@@ -61,7 +61,20 @@ pub async fn unload(medium: &MediumId, options: &RegistrationOptions, state: &Ta
             client.delete_image(image).await?;
         }
     }
-    if formers.is_empty()? {
+    // Names that were given to something else since need nothing back.
+    let mut waiting = false;
+    for name in formers.names()? {
+        if report
+            .images
+            .iter()
+            .any(|image| image.name == name && image.outcome == Outcome::Failed)
+        {
+            waiting = true;
+        } else {
+            formers.forget(&name)?;
+        }
+    }
+    if !waiting {
         client.delete_lease(&former::lease(medium), false).await?;
     }
     collect(&client, medium).await?;
