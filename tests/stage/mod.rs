@@ -1,6 +1,8 @@
 //! Sets the stage for end-to-end tests: disks, layouts, and the `holdall` command itself.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod containerd;
+
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
@@ -14,6 +16,17 @@ pub const HOLDALL: &str = env!("CARGO_BIN_EXE_holdall");
 /// A folder of its own with a host's state in it.
 pub struct Stage {
     folder: tempfile::TempDir,
+    /// Whether the folder is a mount of its own, in a mount namespace of the thread's own.
+    apart: bool,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if self.apart {
+            // With everything mounted below; else the folder could not be removed.
+            let _gone_already = nix::mount::umount2(self.folder.path(), nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
 }
 
 /// What a finished command said.
@@ -68,6 +81,7 @@ impl Stage {
                 .prefix("holdall-test-")
                 .tempdir()
                 .unwrap(),
+            apart: false,
         }
     }
 
