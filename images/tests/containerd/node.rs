@@ -122,7 +122,6 @@ impl TestImage {
     }
 
     /// An OCI layout in a tar, as `ctr image import` takes it.
-    #[expect(clippy::disallowed_methods, reason = "a layout for another program")]
     pub fn archive(&self, folder: &Path) -> PathBuf {
         let layout = folder.join("layout");
         let blobs = layout.join("blobs/sha256");
@@ -221,7 +220,7 @@ impl Node {
         node
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
@@ -258,7 +257,6 @@ impl Node {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "containerd's configuration")]
     pub fn start_containerd(&mut self) {
         let config = format!(
             "version = 2\nroot = {root:?}\nstate = {state:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
@@ -434,7 +432,6 @@ impl Drop for Node {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "trees that stand in for mounted chains")]
 fn extract(folder: &Path, layers: &[Vec<u8>]) {
     std::fs::create_dir_all(folder).unwrap();
     for layer in layers {

@@ -181,3 +181,33 @@ fn an_image_whose_chain_is_missing_is_skipped_and_said() {
     assert!(why.contains(&one.chains()[1].to_digest()), "{why}");
     assert_eq!(node.images().len(), 2);
 }
+
+#[test]
+fn twenty_three_images_are_registered_in_well_under_a_second() {
+    if !can_run() {
+        return;
+    }
+    let images: Vec<TestImage> = (0..23)
+        .map(|n| {
+            let layers = [format!("echo {} >base", n / 4), format!("echo {n} >own")];
+            let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
+            TestImage::new(&format!("docker.io/library/many:{n}"), &layers)
+        })
+        .collect();
+    let node = Node::new(&images, &[]);
+    let start = std::time::Instant::now();
+    let report = node.register(&node.options());
+    let first = start.elapsed();
+    let start = std::time::Instant::now();
+    let again = node.register(&node.options());
+    println!(
+        "23 images: registered in {first:?}, found present in {:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        (report.count(Outcome::Registered), again.count(Outcome::Present)),
+        (23, 23)
+    );
+    assert_eq!((node.images().len(), node.folders()), (46, 0));
+    assert!(first.as_secs() < 5, "{first:?}");
+}
