@@ -1,0 +1,369 @@
+//! Root file systems of the mount against what umoci unpacks of the same images, and as an overlay's lower
+//! layer. Needs root: owners, devices and mounts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "a test fails by panicking, and makes and damages files of its own"
+)]
+
+mod stage;
+
+use stage::{Layout, Running, Stage, corpus, sh, tags};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+fn mount(stage: &Stage) -> (Running, PathBuf) {
+    let at = stage.path("mnt");
+    std::fs::create_dir_all(&at).unwrap();
+    let running =
+        Running::start(stage.command(["mount", stage.disk().to_str().unwrap(), at.to_str().unwrap()]));
+    (running, at)
+}
+
+/// What an entry is, by lstat and all that hangs on it.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    mode: u32,
+    owner: (u32, u32),
+    nlink: u64,
+    rdev: u64,
+    mtime: (i64, i64),
+    /// Of files and links; what a directory's is differs between file systems.
+    size: Option<u64>,
+    xattrs: BTreeMap<OsString, Vec<u8>>,
+    link: Option<PathBuf>,
+    sha256: Option<String>,
+    /// The first of the names that share its inode, by path; none for one of a single name.
+    group: Option<PathBuf>,
+}
+
+fn xattrs_of(path: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let mut names = vec![0; 64 << 10];
+    let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
+    // Asked for the size alone, it is the same.
+    assert_eq!(rustix::fs::llistxattr_query(path).unwrap(), len);
+    let names = names[..len]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            let mut value = vec![0; 64 << 10];
+            let len = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
+            assert_eq!(rustix::fs::lgetxattr_query(path, name).unwrap(), len);
+            if len > 1 {
+                let short = rustix::fs::lgetxattr(path, name, &mut value[..len - 1]);
+                assert_eq!(short, Err(rustix::io::Errno::RANGE), "{path:?}");
+            }
+            (OsString::from_vec(name.to_vec()), value[..len].to_vec())
+        })
+        .collect()
+}
+
+/// Everything below `root`, and itself as the empty path.
+fn shown(root: &Path) -> BTreeMap<PathBuf, Shown> {
+    let mut all = BTreeMap::new();
+    let mut inodes: BTreeMap<u64, PathBuf> = BTreeMap::new();
+    let mut waiting = vec![PathBuf::new()];
+    while let Some(path) = waiting.pop() {
+        // Not `join` alone: that of nothing ends in a slash, which would follow a link.
+        let full = if path.as_os_str().is_empty() {
+            root.to_owned()
+        } else {
+            root.join(&path)
+        };
+        let found = full.symlink_metadata().unwrap();
+        let kind = found.file_type();
+        let mut group = None;
+        if kind.is_dir() {
+            let mut names: Vec<_> = full.read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
+            // Popped in byte order, so that a group's first name is its first by path.
+            names.sort_by(|a, b| b.as_bytes().cmp(a.as_bytes()));
+            waiting.extend(names.into_iter().map(|name| path.join(name)));
+        } else if found.nlink() > 1 {
+            group = Some(inodes.entry(found.ino()).or_insert_with(|| path.clone()).clone());
+        }
+        let one = Shown {
+            mode: found.mode(),
+            owner: (found.uid(), found.gid()),
+            nlink: found.nlink(),
+            rdev: found.rdev(),
+            mtime: (found.mtime(), found.mtime_nsec()),
+            size: (kind.is_file() || kind.is_symlink()).then_some(found.size()),
+            xattrs: xattrs_of(&full),
+            link: kind.is_symlink().then(|| full.read_link().unwrap()),
+            sha256: kind
+                .is_file()
+                .then(|| stage::sha256(&std::fs::read(&full).unwrap())),
+            group,
+        };
+        all.insert(path, one);
+    }
+    all
+}
+
+/// Fails with the first differences, by path.
+#[track_caller]
+fn assert_same(ours: &BTreeMap<PathBuf, Shown>, theirs: &BTreeMap<PathBuf, Shown>, what: &str) {
+    let mut differences = Vec::new();
+    for path in ours
+        .keys()
+        .chain(theirs.keys())
+        .collect::<std::collections::BTreeSet<_>>()
+    {
+        let (our, their) = (ours.get(path), theirs.get(path));
+        if our != their {
+            differences.push(format!("{}:\n  mount {our:?}\n  umoci {their:?}", path.display()));
+        }
+    }
+    assert!(
+        differences.is_empty(),
+        "{what}: {} of {} entries differ:\n{}",
+        differences.len(),
+        theirs.len(),
+        differences[..differences.len().min(10)].join("\n")
+    );
+}
+
+/// What umoci unpacks of that image, compared and removed again.
+fn assert_as_unpacked(stage: &Stage, mount: &Path, layout: &Path, tag: &str) {
+    let bundle = stage.path(&format!("bundle-{tag}"));
+    sh(&format!(
+        "umoci --log=error unpack --image {}:{tag} {}",
+        layout.display(),
+        bundle.display()
+    ));
+    let rootfs = mount.join(format!("images/localhost/oci/{tag}/linux-amd64/rootfs"));
+    assert!(rootfs.read_link().unwrap().is_relative());
+    let chain = rootfs.canonicalize().unwrap();
+    assert!(chain.starts_with(mount.canonicalize().unwrap().join("chains/sha256")));
+    let (mut ours, mut theirs) = (shown(&chain), shown(&bundle.join("rootfs")));
+    // umoci takes an attribute without a value for one that is taken away, as PAX has it; GNU tar, which
+    // writes them so, and overlayfs keep it.
+    for one in ours.values_mut() {
+        one.xattrs.retain(|_, value| !value.is_empty());
+    }
+    // A tree's table of hard links has those of files only: further names of a link or device are inodes
+    // of their own, the same in all else.
+    for one in theirs
+        .values_mut()
+        .filter(|one| one.sha256.is_none() && one.group.is_some())
+    {
+        (one.nlink, one.group) = (1, None);
+    }
+    assert_same(&ours, &theirs, tag);
+    std::fs::remove_dir_all(bundle).unwrap();
+}
+
+/// Whether this is root; says aloud where it is not.
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: only root can unpack owners and devices, and mount overlays");
+    }
+    root
+}
+
+#[test]
+fn every_chain_of_the_corpus_is_what_umoci_unpacks() {
+    let Some(layout) = corpus().filter(|_| is_root()).map(|corpus| corpus.join("oci")) else {
+        return;
+    };
+    let stage = Stage::new();
+    stage.init();
+    stage.add(&[format!("oci:{}", layout.display())]).code(0);
+    let (mut mounted, at) = mount(&stage);
+    for (tag, _) in tags(&layout) {
+        assert_as_unpacked(&stage, &at, &layout, &tag);
+    }
+    // The same inode numbers once more, asked for in another order.
+    let numbers = |order: &str| {
+        sh(&format!(
+            "find {}/chains {order} -printf '%i %p\\n' | sort",
+            at.display()
+        ))
+    };
+    let before = numbers("");
+    assert_eq!(mounted.stop(), 0);
+    let (mut mounted, _) = mount(&stage);
+    assert_eq!(numbers("-depth"), before);
+    assert_eq!(mounted.stop(), 0);
+}
+
+/// A layout with one image, whose two layers have one of everything.
+fn everything(stage: &Stage) -> (PathBuf, String) {
+    let (lower, upper) = (stage.path("lower"), stage.path("upper"));
+    sh(&format!(
+        r#"
+        mkdir -p {lower}/bin {lower}/dev {lower}/many {lower}/gone {lower}/opaque/below {lower}/var/mail
+        cd {lower}
+        cp /bin/true bin/su; chmod 4755 bin/su
+        cp /bin/true bin/ping; setcap cap_net_raw+ep bin/ping
+        cp /bin/true bin/wall; chown 0:5 bin/wall; chmod 2755 bin/wall
+        ln bin/su bin/sudo; ln bin/su aaa; ln -s ../bin/su dev/link; ln dev/link second-link
+        mknod dev/null c 1 3; mknod dev/zero c 1 5; mknod dev/loop b 7 200; mknod dev/wide c 511 70000
+        mkfifo pipe; chmod 600 pipe
+        chmod 1777 var/mail; chown 65534:4294967294 var/mail
+        setfattr -n user.note -v hello bin/wall; setfattr -n user.empty bin/wall
+        setfattr -n user.directory -v 1 var; setfattr -n trusted.mark -v 1 second-link -h
+        for n in $(seq 1500); do echo $n > many/file-$n; done
+        touch many/$(printf 'x%.0s' $(seq 255)) "$(printf 'not\377utf8\n')"
+        echo old > gone/file; echo old > opaque/below/file; echo old > kept
+        truncate -s 3M sparse; echo end >> sparse; head -c 2000000 /dev/urandom > noise
+        touch -d '1969-12-31 23:59:58.25 UTC' kept; touch -d '2038-01-20 00:00:00.123456789 UTC' -h dev/link
+        touch -d @1 many
+        mkdir -p {upper}/opaque {upper}/bin
+        cd {upper}
+        touch .wh.gone opaque/.wh..wh..opq; echo new > opaque/new; echo more > bin/more; chmod 0700 bin
+        "#,
+        lower = lower.display(),
+        upper = upper.display(),
+    ));
+    let mut layout = Layout::new(stage.path("oci"));
+    let tar = |folder: &Path| {
+        let tar = folder.with_extension("tar");
+        sh(&format!(
+            "tar -C {} --format=pax --xattrs --xattrs-include='*' --numeric-owner --sort=name -cf {} .",
+            folder.display(),
+            tar.display()
+        ));
+        std::fs::read(tar).unwrap()
+    };
+    let layers = [tar(&lower), tar(&upper)];
+    let diff_ids: Vec<String> = layers
+        .iter()
+        .map(|tar| format!("sha256:{}", stage::sha256(tar)))
+        .collect();
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    let layers = layers.map(|tar| layout.blob("application/vnd.oci.image.layer.v1.tar", &tar));
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": layout.blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes()),
+        "layers": layers,
+    });
+    let manifest = layout.blob(
+        "application/vnd.oci.image.manifest.v1+json",
+        manifest.to_string().as_bytes(),
+    );
+    layout.list(manifest, Some("everything"));
+    (layout.path.clone(), layout.source())
+}
+
+#[test]
+fn an_image_with_one_of_everything_is_what_umoci_unpacks() {
+    if !is_root() {
+        return;
+    }
+    let stage = Stage::new();
+    let (layout, source) = everything(&stage);
+    stage.init();
+    stage.add(&[source]).code(0).says("runs in place on linux-amd64");
+    let (mut mounted, at) = mount(&stage);
+    assert_as_unpacked(&stage, &at, &layout, "everything");
+    assert_eq!(mounted.stop(), 0);
+}
+
+#[test]
+fn an_overlay_over_a_chain_keeps_setuid_capabilities_devices_and_links() {
+    if !is_root() {
+        return;
+    }
+    let stage = Stage::new();
+    let (_, source) = everything(&stage);
+    stage.init();
+    stage.add(&[source]).code(0).says("runs in place on linux-amd64");
+    let (mut mounted, at) = mount(&stage);
+    let said = sh(&format!(
+        r#"
+        cd {at}/images/localhost/oci/everything/linux-amd64/rootfs
+        lower=$(pwd -P)
+        cd {top}
+        mkdir rw; unshare -m --propagation private bash -euo pipefail -c '
+            mount -t tmpfs none rw
+            mkdir rw/upper rw/work rw/all
+            mount -t overlay overlay -o lowerdir='"$lower"',upperdir=rw/upper,workdir=rw/work rw/all
+            cd rw/all
+            stat -c "%a %h %n" bin/su bin/wall
+            getcap bin/ping
+            getfattr -d -m - bin/wall | grep user
+            head -c 4 dev/zero | od -An -tx1
+            echo nothing > dev/null
+            stat -c "%t:%T %n" dev/wide
+            stat -c "%F" pipe
+            bin/su && bin/ping
+            ls many | wc -l
+            ls -A gone opaque 2>&1 || true
+            # Copied up: what was there stays with it.
+            chmod 0711 bin/ping; getcap bin/ping
+            echo more >> kept; cat kept
+            stat -c "%a %n" bin
+            rm -r many; ls -A | grep -c many || true
+        ' || echo "failed: $?"
+        "#,
+        at = at.display(),
+        top = stage.path("").display(),
+    ));
+    let expected = "4755 3 bin/su\n2755 1 bin/wall\nbin/ping cap_net_raw=ep\nuser.empty=\"\"\nuser.note=\"hello\"\n 00 00 00 00\n1ff:11170 dev/wide\nfifo\n1501\nls: cannot access 'gone': No such file or directory\nopaque:\nnew\n";
+    let copied_up = "bin/ping cap_net_raw=ep\nold\nmore\n700 bin\n0\n";
+    assert_eq!(said, format!("{expected}{copied_up}"));
+    assert_eq!(mounted.stop(), 0);
+}
+
+#[test]
+fn programs_of_the_corpus_run_from_an_overlay_and_without_one() {
+    let Some(layout) = corpus().filter(|_| is_root()).map(|corpus| corpus.join("oci")) else {
+        return;
+    };
+    let stage = Stage::new();
+    stage.init();
+    stage
+        .add(&[format!("oci:{}:python-r1", layout.display())])
+        .code(0);
+    let (mut mounted, at) = mount(&stage);
+    let rootfs = at
+        .join("images/localhost/oci/python-r1/linux-amd64/rootfs")
+        .canonicalize()
+        .unwrap();
+    // Straight from the mount: programs and libraries are mapped from it.
+    let version = sh(&format!(
+        "chroot {} /bin/sh -c 'python3 -c \"print(6*7)\"'",
+        rootfs.display()
+    ));
+    assert_eq!(version, "42\n");
+    let said = sh(&format!(
+        r#"
+        cd {top}
+        mkdir rw; unshare -m --propagation private bash -euo pipefail -c '
+            mount -t tmpfs none rw
+            mkdir rw/upper rw/work rw/all
+            mount -t overlay overlay -o lowerdir={rootfs},upperdir=rw/upper,workdir=rw/work rw/all
+            # As another user than root, who is let in by permissions alone.
+            chroot --userspec=33:33 rw/all /bin/sh -c "id -u; python3 -c \"import json, hashlib; print(json.dumps([1]))\"; cat /etc/shadow" 2>&1 || true
+            chroot rw/all /bin/sh -c "echo new > /etc/hostname; mkdir /srv/x; mv /etc/passwd /etc/passwd-moved; cat /etc/hostname; find / -xdev | wc -l"
+            find {rootfs} | wc -l
+        '
+        "#,
+        top = stage.path("").display(),
+        rootfs = rootfs.display(),
+    ));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines[..3],
+        ["33", "[1]", "cat: /etc/shadow: Permission denied"],
+        "{said}"
+    );
+    assert_eq!(lines[3], "new");
+    let (over, under): (u64, u64) = (lines[4].parse().unwrap(), lines[5].parse().unwrap());
+    assert!(under > 9000 && over >= under, "{said}");
+    assert_eq!(mounted.stop(), 0);
+}
