@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Prefetches that may wait for a thread; more are dropped. Loads that somebody waits for all wait.
 const QUEUE: usize = 64;
-/// Decoded pages kept, by their stored size in bytes.
-const PAGE_CACHE: u64 = 8 * 1024 * 1024;
+/// Bytes of decoded pages kept, as far as counting entries tells.
+const PAGE_CACHE: u64 = 16 * 1024 * 1024;
 
 /// Frames loaded ahead of a reader in order.
 const LOAD_AHEAD: usize = 3;
@@ -54,7 +54,11 @@ impl Weighter<PageHash, Page> for PageWeight {
     fn weight(&self, _: &PageHash, page: &Page) -> u64 {
         match page {
             Page::List(page) => 64 * len64(page.entries.len()),
-            Page::Tree(_) => 128 * 1024,
+            // Most directories are one small page: by the size of a large one, few would be kept.
+            Page::Tree(page) => match page.as_ref() {
+                TreePage::Leaf(entries) => 512 * len64(entries.len()) + 256,
+                TreePage::Interior { children, .. } => 256 * len64(children.len()) + 256,
+            },
         }
     }
 }
@@ -112,7 +116,7 @@ impl CachedFrames {
     pub(super) fn start(medium: Arc<dyn Medium>, cache_bytes: u64, deadline: Duration) -> Result<Self> {
         let estimate = crate::units::index64(cache_bytes / (512 * 1024)).max(16);
         let frames = Arc::new(Cache::with_weighter(estimate, cache_bytes, FrameWeight));
-        let pages = Cache::with_weighter(1024, PAGE_CACHE, PageWeight);
+        let pages = Cache::with_weighter(8192, PAGE_CACHE, PageWeight);
         let (loads, to_load) = unbounded::<Load>();
         let (prefetches, to_prefetch) = bounded::<Load>(QUEUE);
         let threads = std::thread::available_parallelism()
