@@ -17,6 +17,7 @@ pub mod layout;
 pub mod manifest;
 pub mod media_types;
 pub mod naming;
+pub mod node_config;
 pub mod platform;
 mod pool;
 pub mod registry;

@@ -356,6 +356,11 @@ impl Containerd {
             .unwrap()
     }
 
+    /// Its world's root folder, as it is seen from outside.
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.world.pid))
+    }
+
     /// What it has logged since it was last started.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()

@@ -74,6 +74,8 @@ enum Verb {
     Mount(verb::mount::Args),
     /// Answer as a read-only registry, until interrupted
     Serve(verb::serve::Args),
+    /// Set this node's containerd, K3s or RKE2 to run from a disk, or show how
+    NodeConfig(verb::node_config::Args),
     /// Build the host's index of a disk anew, from its packs
     Reindex(verb::reindex::Args),
     /// Print a shell's completions
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
         Verb::Extract(args) => verb::extract::run(&args, &output),
         Verb::Mount(args) => verb::mount::run(&args, &output),
         Verb::Serve(args) => verb::serve::run(&args, &output),
+        Verb::NodeConfig(args) => verb::node_config::run(args, &output, global.state),
         Verb::Reindex(args) => verb::reindex::run(&args, &output, global.state),
         Verb::Completions(args) => verb::completions::run(&args),
         Verb::Man(args) => verb::man::run(&args, &output),

@@ -9,6 +9,7 @@ pub mod init;
 pub mod ls;
 pub mod man;
 pub mod mount;
+pub mod node_config;
 pub mod reindex;
 pub mod serve;
 pub mod verify;
