@@ -238,6 +238,18 @@ fn containerd_2_obeys_a_file_of_version_3_and_a_new_one() {
         );
         containerd.restart();
         assert!(containerd.ctr("plugins ls").contains("holdall"));
+        containerd.crictl("info");
+        node_config(&stage, &root, &["--undo"]).code(0);
+        // The same for a runtime class, where the file may name no other runtime.
+        node_config(
+            &stage,
+            &root,
+            &["--for", "containerd-2", "--runtime-class", "from-disk", "--write"],
+        )
+        .code(0);
+        containerd.restart();
+        let info = containerd.crictl("info");
+        assert!(info.contains("from-disk") && info.contains("\"runc\""), "{info}");
         node_config(&stage, &root, &["--undo"]).code(0);
     }
 }

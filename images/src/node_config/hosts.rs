@@ -37,7 +37,7 @@ pub fn plan(wish: &Wish, folder: &Path, present: &dyn Present, plan: &mut Plan) 
 /// A hosts.toml with the mirror before all other hosts.
 fn with_mirror(wish: &Wish, path: &Path, before: Option<&str>) -> Result<String> {
     let mirror = wish.mirror();
-    let mut text = Text::parse(path, before.unwrap_or(HEAD))?;
+    let mut text = Text::parse(path, before.unwrap_or_default())?;
     let keys = ["host", mirror.as_str()];
     let is_new = text.get(&keys).is_none();
     if is_new {
@@ -49,10 +49,10 @@ fn with_mirror(wish: &Wish, path: &Path, before: Option<&str>) -> Result<String>
         if wish.node == Node::Containerd2 {
             table.insert("dial_timeout", Item::Value("200ms".into()));
         }
-        if before.is_some() {
-            // Hosts are asked in the order of the file.
-            table.set_position(Some(0));
-        }
+        let gap = if before.is_some() { "\n" } else { "" };
+        table.decor_mut().set_prefix(format!("{gap}{HEAD}"));
+        // Hosts are asked in the order of the file.
+        table.set_position(Some(0));
     }
     Ok(text.finish()?.0)
 }

@@ -130,7 +130,11 @@ fn a_folder_of_hosts_files_that_is_named_already_is_kept() {
     let mut wish = wish(Node::Containerd2);
     let first = plan(&wish, &present).unwrap();
     assert!(first.changes.is_empty());
-    assert!(after(&first, "/etc/certs/_default/hosts.toml").contains("http://127.0.0.1:5577"));
+    assert_eq!(
+        after(&first, "/etc/certs/_default/hosts.toml"),
+        "# The transfer disk's registry is asked first: holdall node-config, and --undo.\n\
+         [host.\"http://127.0.0.1:5577\"]\ncapabilities = [\"pull\", \"resolve\"]\ndial_timeout = \"200ms\"\n"
+    );
     assert!(
         first.warnings.iter().any(|w| w.contains("--registry docker.io")),
         "{:?}",
