@@ -92,6 +92,21 @@ impl Disk {
         self.chain_of(&leaf, at.saturating_sub(start)).map(Some)
     }
 
+    /// Whether the disk has that chain; its tree is not opened.
+    pub fn has_chain(&self, id: &Sha256) -> Result<bool> {
+        let found = self.inner.catalogue.get(Kind::Chain, &id.to_digest())?;
+        Ok(found.is_some())
+    }
+
+    /// Fails where the medium is not there any more: unplugged, or its folder gone.
+    pub fn check_there(&self) -> Result<()> {
+        let root = crate::medium::MediumFile::Root(self.root().generation);
+        match self.inner.medium.len(root)? {
+            Some(_) => Ok(()),
+            None => Err(crate::Error::missing(self.inner.medium.place(root))),
+        }
+    }
+
     /// Number of chains; [`Disk::chain_at`] counts them from 0 in order of chainID.
     pub fn chain_count(&self) -> Result<u64> {
         let (start, end) = self.inner.catalogue.range_of(Kind::Chain)?;

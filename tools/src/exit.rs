@@ -59,6 +59,12 @@ pub enum ToolError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The snapshotter, as it is started.
+    #[error(transparent)]
+    Snapshots(#[from] holdall_images::containerd::snapshotter::SnapshotError),
+    /// Registration with containerd.
+    #[error(transparent)]
+    Registration(#[from] holdall_images::containerd::registration::RegistrationError),
     /// The host's operating system.
     #[error("{place}: {source}")]
     Io {

@@ -72,8 +72,10 @@ enum Verb {
     Extract(verb::extract::Args),
     /// Mount a disk read-only, until it is unmounted or interrupted
     Mount(verb::mount::Args),
-    /// Answer as a read-only registry, until interrupted
+    /// Answer as a read-only registry, and let containerd run containers from the disk, until interrupted
     Serve(verb::serve::Args),
+    /// Take a disk's images out of containerd again, and give back the names that they took
+    Unload(verb::unload::Args),
     /// Set this node's containerd, K3s or RKE2 to run from a disk, or show how
     NodeConfig(verb::node_config::Args),
     /// Build the host's index of a disk anew, from its packs
@@ -97,7 +99,8 @@ fn main() -> ExitCode {
         Verb::Cat(args) => verb::cat::run(&args),
         Verb::Extract(args) => verb::extract::run(&args, &output),
         Verb::Mount(args) => verb::mount::run(&args, &output),
-        Verb::Serve(args) => verb::serve::run(&args, &output),
+        Verb::Serve(args) => verb::serve::run(&args, &output, global.state),
+        Verb::Unload(args) => verb::unload::run(&args, &output, global.state),
         Verb::NodeConfig(args) => verb::node_config::run(args, &output, global.state),
         Verb::Reindex(args) => verb::reindex::run(&args, &output, global.state),
         Verb::Completions(args) => verb::completions::run(&args),

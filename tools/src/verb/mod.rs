@@ -12,4 +12,5 @@ pub mod mount;
 pub mod node_config;
 pub mod reindex;
 pub mod serve;
+pub mod unload;
 pub mod verify;

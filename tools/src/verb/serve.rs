@@ -1,17 +1,28 @@
-//! `holdall serve`: a read-only registry, and the mounted disk beside it if asked, in one process.
+//! `holdall serve`: the loader. A registry; beside it, if asked, the mounted disk, a snapshotter for containerd,
+//! and the disk's images registered with containerd; all in one process.
+
+pub mod loader;
+mod plugged;
+mod running;
+mod stopping;
 
 use crate::exit::{Exit, ToolError};
 use crate::output::{self, Output};
 use crate::progress::Warnings;
 use crate::verb::mount;
-use crate::{cache_size, locate, signal};
+use crate::{cache_size, locate, signal, state};
+use holdall::ids::PageHash;
+use holdall::reader::Disk;
 use holdall_images::registry::{self, RegistryOptions};
+use loader::{Loader, Registering};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+
+/// Where the disk is mounted for a snapshotter that is not told where.
+const MOUNTPOINT: &str = "/run/holdall/disk";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -21,9 +32,33 @@ pub struct Args {
     /// The loopback address and port to listen on; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5577")]
     listen: SocketAddr,
-    /// Mount the disk on this empty folder as well
+    /// Mount the disk on this empty folder as well [with --snapshotter or --containerd: /run/holdall/disk]
     #[arg(long, value_name = "FOLDER")]
     mount: Option<PathBuf>,
+    /// Answer containerd as a snapshotter on this unix socket, so that containers start from the disk
+    #[arg(long, value_name = "SOCKET")]
+    snapshotter: Option<PathBuf>,
+    /// Make the disk's images present in the containerd that answers on this unix socket
+    #[arg(long, value_name = "SOCKET", requires = "snapshotter")]
+    containerd: Option<PathBuf>,
+    /// containerd's namespace; Kubernetes uses k8s.io
+    #[arg(long, default_value = "k8s.io", requires = "containerd")]
+    namespace: String,
+    /// The name that containerd's configuration gives to the snapshotter
+    #[arg(long, value_name = "NAME", default_value = "holdall", requires = "containerd")]
+    snapshotter_name: String,
+    /// Tell the kubelet never to remove the images
+    #[arg(long, requires = "containerd")]
+    pin: bool,
+    /// Take names that the node has for other images; `holdall unload` gives them back
+    #[arg(long, requires = "containerd")]
+    replace: bool,
+    /// The root that the disk must have: what `holdall info` shows where the disk was written
+    #[arg(long, value_name = "HASH", value_parser = PageHash::from_hex)]
+    root: Option<PageHash>,
+    /// Let containers run from a disk whose root nobody vouches for
+    #[arg(long, conflicts_with = "root")]
+    allow_unsigned: bool,
     /// Serve this generation instead of the newest
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     generation: Option<u32>,
@@ -32,13 +67,40 @@ pub struct Args {
     cache_size: Option<u64>,
 }
 
+impl Args {
+    /// Opens the disk, if it is the one to be trusted.
+    fn open(&self, output: &Output) -> Result<Disk, ToolError> {
+        let disk = locate::disk(&self.medium, self.generation, self.cache_size)?;
+        disk.warnings().iter().for_each(|warning| output.warn(warning));
+        match self.root {
+            Some(root) if root != disk.root_hash() => Err(ToolError::Refused(format!(
+                "{}: its root is {}, not {root}: it is not the disk that --root names",
+                self.medium.display(),
+                disk.root_hash()
+            ))),
+            _ => Ok(disk),
+        }
+    }
+
+    fn check(&self) -> Result<(), ToolError> {
+        if self.snapshotter.is_some() && self.root.is_none() && !self.allow_unsigned {
+            return Err(ToolError::Refused(
+                "containers would run from a disk that nobody vouches for: an image's name could stand for anything on it. \
+                 Give --root HASH, as `holdall info` shows it where the disk was written, or --allow-unsigned"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Runs the verb.
-pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
+pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let options = RegistryOptions::default();
     options.check(args.listen)?;
-    let disk = locate::disk(&args.medium, args.generation, args.cache_size)?;
-    disk.warnings().iter().for_each(|warning| output.warn(warning));
-    let mut signals = signal::endings()?;
+    args.check()?;
+    // Before anything is begun, so that no signal can come between.
+    let signals = signal::endings()?;
     let failed = |e| ToolError::io("the server's threads", e);
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -51,26 +113,54 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
         .block_on(TcpListener::bind(args.listen))
         .map_err(|e| ToolError::io(args.listen, e))?;
     let address = listener.local_addr().map_err(|e| ToolError::io(args.listen, e))?;
-    let mounted = args
-        .mount
+    let mountpoint = match (&args.mount, &args.snapshotter) {
+        (Some(folder), _) => Some(folder.clone()),
+        (None, Some(_)) => Some(loader::default_mountpoint(MOUNTPOINT)?),
+        (None, None) => None,
+    };
+    let stop = stopping::Stop::default();
+    let watched = mountpoint.clone().map(|mountpoint| running::Places {
+        mountpoint,
+        state: args.snapshotter.as_ref().map(|_| asked_state.clone()),
+    });
+    let watched = watched.map(|places| places.resolve()).transpose()?;
+    stopping::listen(signals, stop.clone(), watched, *output).map_err(failed)?;
+    let _entered = runtime.enter();
+    let mut loader = match &args.snapshotter {
+        Some(socket) => {
+            let state = state::folder(asked_state)?;
+            let chains = mountpoint.clone().unwrap_or_default();
+            let registering = args.containerd.as_ref().map(|socket| Registering {
+                socket: socket.clone(),
+                namespace: args.namespace.clone(),
+                snapshotter: args.snapshotter_name.clone(),
+                pinned: args.pin,
+                replace: args.replace,
+            });
+            Some(Loader::start(
+                socket,
+                &state,
+                &chains,
+                registering,
+                &stop,
+                *output,
+            )?)
+        }
+        None => None,
+    };
+    // containerd may be waiting for the snapshotter's socket: the node's other images do not need the disk.
+    loader::notify_ready(loader.is_some());
+    let disk = match &loader {
+        Some(_) => match loader::wait_for_disk(|| args.open(output), &args.medium, &stop, output)? {
+            Some(disk) => disk,
+            None => return Ok(Exit::Done),
+        },
+        None => args.open(output)?,
+    };
+    let mounted = mountpoint
         .as_deref()
         .map(|folder| mount::mount(disk.clone(), folder, false, *output))
         .transpose()?;
-    let stop = Arc::new(Notify::new());
-    let asked = Arc::clone(&stop);
-    // Ends with the process: it waits for a second signal while open answers are finished.
-    let waiting = std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            let mut signals = signals.forever();
-            if signals.next().is_some() {
-                asked.notify_one();
-            }
-            if signals.next().is_some() {
-                std::process::exit(i32::from(Exit::Interrupted.code()));
-            }
-        });
-    waiting.map_err(failed)?;
     let generation = disk.root().generation;
     output.line(format!(
         "serving generation {generation} of {} on http://{address}",
@@ -79,20 +169,27 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     if let Some(mounted) = &mounted {
         output.line(format!("mounted on {}", mounted.mountpoint().display()))?;
     }
+    let registered = match &mut loader {
+        Some(loader) => loader.plug(&disk, &runtime, &stop, output)?,
+        None => None,
+    };
     output.result(&json!({
         "serving": format!("http://{address}"),
         "mounted": mounted.as_ref().map(holdall_fs::Mounted::mountpoint),
+        "snapshotter": args.snapshotter,
+        "registered": registered,
         "disk": output::generation(disk.root(), disk.root_hash()),
     }))?;
+    loader::notify_ready(true);
     let served = runtime.block_on(registry::serve(
         listener,
         disk,
         &options,
         Arc::new(Warnings(*output)),
-        async move {
-            stop.notified().await;
-        },
+        stop.asked(),
     ));
+    loader::notify_stopping();
+    drop(loader);
     runtime.shutdown_background();
     if let Some(mounted) = &mounted {
         mount::unmount(mounted, *output)?;

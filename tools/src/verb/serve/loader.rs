@@ -1,0 +1,254 @@
+//! What containerd sees of the disk: the snapshotter on its socket, and the images that are registered.
+
+use super::plugged::Plugged;
+use super::stopping::Stop;
+use crate::exit::ToolError;
+use crate::output::{Output, printable};
+use holdall::index::Table;
+use holdall::reader::Disk;
+use holdall_images::containerd::registration::{
+    self, Outcome, RegistrationError, RegistrationOptions, Report,
+};
+use holdall_images::containerd::snapshotter::{Chains, SnapshotSocket, Snapshots, serve};
+use holdall_images::platform::Platform;
+use sd_notify::NotifyState;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+/// How long until it is looked again for a disk or a containerd that is not there.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Where images are registered.
+#[derive(Debug, Clone)]
+pub struct Registering {
+    /// containerd's socket.
+    pub socket: PathBuf,
+    /// Its namespace.
+    pub namespace: String,
+    /// Our snapshotter, by the name that containerd has for it.
+    pub snapshotter: String,
+    /// Whether the kubelet may never remove them.
+    pub pinned: bool,
+    /// Whether names of other images are taken.
+    pub replace: bool,
+}
+
+impl Registering {
+    /// The same, as the images room has it.
+    pub fn options(&self) -> Result<RegistrationOptions, ToolError> {
+        Ok(RegistrationOptions {
+            socket: self.socket.clone(),
+            namespace: self.namespace.clone(),
+            snapshotter: self.snapshotter.clone(),
+            platform: Platform::parse(&format!("linux/{}", std::env::consts::ARCH))?,
+            pinned: self.pinned,
+            replace: self.replace,
+        })
+    }
+}
+
+/// The snapshotter, answering; dropped, it stops.
+#[derive(Debug)]
+pub struct Loader {
+    plugged: Arc<Plugged>,
+    registering: Option<Registering>,
+    state: PathBuf,
+    _answering: JoinHandle<()>,
+}
+
+/// The folder of the snapshotter's state.
+pub fn snapshotter_folder(state: &Path) -> PathBuf {
+    state.join("snapshotter")
+}
+
+/// The folder in which it is remembered what registered images took the place of.
+pub fn registration_folder(state: &Path) -> PathBuf {
+    state.join("registration")
+}
+
+/// Makes the folder that a disk is mounted on where no other was named.
+pub fn default_mountpoint(path: &str) -> Result<PathBuf, ToolError> {
+    let path = PathBuf::from(path);
+    // A mount that a killed process left there is taken away by the next mount.
+    if std::fs::symlink_metadata(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        std::fs::create_dir_all(&path).map_err(|e| ToolError::io(path.display(), e))?;
+    }
+    Ok(path)
+}
+
+/// Waits for a disk that is not plugged in yet; what is wrong with one that is ends the wait. None where it was
+/// asked to stop meanwhile.
+pub fn wait_for_disk(
+    open: impl Fn() -> Result<Disk, ToolError>,
+    medium: &Path,
+    stop: &Stop,
+    output: &Output,
+) -> Result<Option<Disk>, ToolError> {
+    let mut said = false;
+    loop {
+        if stop.is_asked() {
+            return Ok(None);
+        }
+        match open() {
+            Ok(disk) => return Ok(Some(disk)),
+            Err(error) if is_absent(&error) => {
+                if !said {
+                    output.note(format!(
+                        "{}: no disk yet ({error}); waiting for it",
+                        medium.display()
+                    ));
+                    notify_status("waiting for the disk");
+                    said = true;
+                }
+                std::thread::sleep(AGAIN);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether there is no disk at all, and not one that cannot be used.
+fn is_absent(error: &ToolError) -> bool {
+    error.store().is_some_and(|error| match error.root_cause() {
+        holdall::Error::Missing { .. } => true,
+        holdall::Error::Io { source, .. } => matches!(
+            source.kind(),
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotConnected
+        ),
+        _ => false,
+    })
+}
+
+impl Loader {
+    /// Answers on the socket, without a disk so far. Must run within a tokio runtime.
+    pub fn start(
+        socket: &Path,
+        state: &Path,
+        mountpoint: &Path,
+        registering: Option<Registering>,
+        stop: &Stop,
+        output: Output,
+    ) -> Result<Self, ToolError> {
+        let mountpoint =
+            std::path::absolute(mountpoint).map_err(|e| ToolError::io(mountpoint.display(), e))?;
+        let plugged = Arc::new(Plugged::new(&mountpoint));
+        let chains = Arc::clone(&plugged) as Arc<dyn Chains>;
+        let snapshots = Arc::new(Snapshots::open(&snapshotter_folder(state), chains)?);
+        if let Some(folder) = socket.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|e| ToolError::io(folder.display(), e))?;
+        }
+        let socket = SnapshotSocket::bind(socket)?;
+        let asked = stop.asked();
+        let answering = tokio::spawn(async move {
+            if let Err(error) = serve(snapshots, &socket, asked).await {
+                output.warn(&format!("the snapshotter has stopped: {error}"));
+            }
+        });
+        Ok(Self {
+            plugged,
+            registering,
+            state: state.to_owned(),
+            _answering: answering,
+        })
+    }
+
+    /// The disk is mounted: the snapshotter has its chains from now on, and its images are registered.
+    pub fn plug(
+        &mut self,
+        disk: &Disk,
+        runtime: &Runtime,
+        stop: &Stop,
+        output: &Output,
+    ) -> Result<Option<Report>, ToolError> {
+        self.plugged.plug(disk.clone());
+        let Some(registering) = &self.registering else {
+            return Ok(None);
+        };
+        let options = registering.options()?;
+        let table = Table::open(&registration_folder(&self.state))?;
+        let mut said = false;
+        let report = loop {
+            let chains = Arc::clone(&self.plugged) as Arc<dyn Chains>;
+            match runtime.block_on(registration::register(disk, chains, &options, &table)) {
+                Ok(report) => break report,
+                Err(RegistrationError::Unreachable { socket, why }) if !stop.is_asked() => {
+                    if !said {
+                        output.note(format!(
+                            "{socket}: containerd does not answer ({why}); waiting for it"
+                        ));
+                        notify_status("waiting for containerd");
+                        said = true;
+                    }
+                    std::thread::sleep(AGAIN);
+                }
+                Err(_) if stop.is_asked() => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        tell(&report, output)?;
+        Ok(Some(report))
+    }
+}
+
+/// Says what became of each image that was taken out, and of all.
+pub fn tell_unloaded(report: &Report, output: &Output) -> Result<(), ToolError> {
+    each(report, output)?;
+    let count = |outcome| report.count(outcome);
+    output.line(format!(
+        "{} images: {} removed, {} given back, {} left to others, {} failed",
+        report.images.len(),
+        count(Outcome::Removed),
+        count(Outcome::Restored),
+        count(Outcome::Kept),
+        count(Outcome::Failed),
+    ))
+}
+
+/// Says what became of each image, and of all.
+pub fn tell(report: &Report, output: &Output) -> Result<(), ToolError> {
+    each(report, output)?;
+    let count = |outcome| report.count(outcome);
+    output.line(format!(
+        "{} images: {} registered, {} replaced, {} present before, {} in conflict, {} left out, {} failed",
+        report.images.len(),
+        count(Outcome::Registered),
+        count(Outcome::Replaced),
+        count(Outcome::Present),
+        count(Outcome::Conflict),
+        count(Outcome::Skipped),
+        count(Outcome::Failed),
+    ))
+}
+
+fn each(report: &Report, output: &Output) -> Result<(), ToolError> {
+    for image in &report.images {
+        let why = image.why.as_deref().map(|why| format!(": {}", printable(why)));
+        let text = format!("{}  {}{}", image.name, image.outcome, why.unwrap_or_default());
+        match image.outcome {
+            Outcome::Failed | Outcome::Conflict => output.warn(&text),
+            _ => output.say(text)?,
+        }
+    }
+    Ok(())
+}
+
+/// Tells systemd, where it started us, that others may go on.
+pub fn notify_ready(ready: bool) {
+    if ready {
+        // Without a systemd there is nobody to tell.
+        let _nobody_listens = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    }
+}
+
+/// Tells systemd what is going on.
+pub fn notify_status(text: &str) {
+    let _nobody_listens = sd_notify::notify(&[NotifyState::Status(text)]);
+}
+
+/// Tells systemd that we are on the way out.
+pub fn notify_stopping() {
+    let _nobody_listens = sd_notify::notify(&[NotifyState::Stopping]);
+}
