@@ -131,6 +131,8 @@ fn pax_records_win_over_the_header() {
             ("SCHILY.xattr.user.b", b"\n\0\n"),
             ("SCHILY.xattr.user.a", b"first"),
             ("SCHILY.xattr.trusted.overlay.opaque", b"y"),
+            ("SCHILY.xattr.user.overlay.redirect", b"/"),
+            ("SCHILY.xattr.com.apple.provenance", b"z"),
             ("SCHILY.xattr.user.a", b""),
             ("VENDOR.other", b"1"),
         ])
@@ -158,8 +160,8 @@ fn pax_records_win_over_the_header() {
     );
     assert_eq!((after.metadata().uid, after.metadata().mtime_sec), (1, 3));
     assert!(after.metadata().xattrs.is_empty());
-    assert_eq!(summary.skipped.len(), 1);
-    assert!(summary.skipped[0].contains("overlayfs"));
+    assert_eq!(summary.skipped.len(), 2);
+    assert!(summary.skipped[0].contains("overlayfs") && summary.skipped[1].contains("other systems"));
 }
 
 #[test]

@@ -375,8 +375,8 @@ impl<'w, 's> Walk<'w, 's> {
 
     fn metadata(&mut self, fields: &Fields<'_>) -> Result<Metadata, Wrong> {
         let (metadata, dropped) = metadata::read(fields, &mut self.extension.pax)?;
-        if dropped {
-            self.note_entry("extended attributes that overlayfs would obey");
+        for what in dropped {
+            self.note_entry(what);
         }
         let bytes = metadata
             .xattrs
