@@ -2,8 +2,8 @@
 
 /// The most that is taken of one layer. Past any of these it is no tree to us, and is kept as bytes.
 ///
-/// The defaults are far above what images hold and far below what hurts: a bomb ends after some ten
-/// seconds of decompression, and memory stays within a few MiB and the zstd window.
+/// The defaults are far above what images hold and far below what hurts: a bomb ends after ten to
+/// twenty seconds of decompression, and memory stays within a few MiB and the zstd window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Entries, global headers among them: 2,000,000.
