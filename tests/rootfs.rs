@@ -367,3 +367,106 @@ fn programs_of_the_corpus_run_from_an_overlay_and_without_one() {
     assert!(under > 9000 && over >= under, "{said}");
     assert_eq!(mounted.stop(), 0);
 }
+
+#[test]
+fn a_medium_that_goes_away_is_eio_and_all_is_well_when_it_is_back() {
+    if !is_root() {
+        return;
+    }
+    let stage = Stage::new();
+    let (_, source) = everything(&stage);
+    // The disk is on a device of its own, which ends when its file is emptied.
+    let (image, at_first) = (stage.path("device"), stage.disk());
+    let attach = |image: &Path| {
+        sh(&format!(
+            "mount -o loop {} {}",
+            image.display(),
+            at_first.display()
+        ));
+    };
+    std::fs::create_dir(&at_first).unwrap();
+    sh(&format!(
+        "truncate -s 64M {0}; mkfs.ext4 -q -F {0}",
+        image.display()
+    ));
+    attach(&image);
+    let _detached = Detached(at_first.clone());
+    stage.init();
+    stage.add(&[source]).code(0);
+    sh("sync");
+    let kept = stage.path("kept");
+    sh(&format!(
+        "cp --sparse=always {} {}",
+        image.display(),
+        kept.display()
+    ));
+    let (mut mounted, at) = mount(&stage);
+    let rootfs = at
+        .join("images/localhost/oci/everything/linux-amd64/rootfs")
+        .canonicalize()
+        .unwrap();
+    let noise = std::fs::read(stage.path("lower/noise")).unwrap();
+    assert_eq!(std::fs::read(rootfs.join("kept")).unwrap(), b"old\n");
+    // Gone: every read that has to go to it fails, soon, and as what it is.
+    std::fs::File::options()
+        .write(true)
+        .open(&image)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    sh("echo 3 > /proc/sys/vm/drop_caches");
+    let start = std::time::Instant::now();
+    let errno = |result: std::io::Result<Vec<u8>>| result.unwrap_err().raw_os_error();
+    let eio = Some(nix::errno::Errno::EIO as i32);
+    assert_eq!(errno(std::fs::read(rootfs.join("noise"))), eio);
+    assert!(
+        start.elapsed() < std::time::Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+    // What is in memory goes on being served, and what is not there is not said to be missing.
+    assert_eq!(
+        std::fs::read(at.join("oci/oci-layout")).unwrap(),
+        br#"{"imageLayoutVersion":"1.0.0"}"#
+    );
+    // Back, as another device at the same place.
+    sh(&format!("umount -l {}", at_first.display()));
+    assert_eq!(errno(std::fs::read(rootfs.join("noise"))), eio);
+    attach(&kept);
+    assert_eq!(std::fs::read(rootfs.join("noise")).unwrap(), noise);
+    assert_eq!(std::fs::read(rootfs.join("sparse")).unwrap().len(), (3 << 20) + 4);
+    assert_eq!(mounted.stop(), 0);
+}
+
+/// Unmounts what is mounted there, whatever becomes of the test.
+struct Detached(PathBuf);
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        let _gone_already = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .output();
+    }
+}
+
+#[test]
+fn a_mount_whose_process_was_killed_is_taken_away_by_the_next() {
+    let stage = Stage::new();
+    stage.init();
+    let (mut killed, at) = mount(&stage);
+    killed.child.kill().unwrap();
+    killed.child.wait().unwrap();
+    let dead = at.join("nothing").symlink_metadata().unwrap_err().raw_os_error();
+    assert_eq!(dead, Some(nix::errno::Errno::ENOTCONN as i32));
+    let (mut mounted, at) = mount(&stage);
+    assert!(at.join("HOLDALL.txt").metadata().unwrap().is_file());
+    assert_eq!(mounted.stop(), 0);
+    assert_eq!(
+        sh(&format!(
+            "grep -c ' {} ' /proc/self/mountinfo || true",
+            at.display()
+        )),
+        "0\n"
+    );
+}
