@@ -15,13 +15,16 @@ pub use rooted::Rooted;
 
 use crate::blob::{BlobReader, FrameSource};
 use crate::error::{Error, Result};
-use crate::format::content::{Place, TreeRef};
+use crate::format::content::{Content, Place, TreeRef};
 pub use crate::format::tree::{Marks, Metadata, SpecialKind};
 use crate::format::tree::{Node as StoredNode, TreeChild, TreeEntry, TreePage};
 use crate::ids::{BlobId, PageHash, Sha256};
 use crate::name::EntryName;
 
 use std::sync::Arc;
+
+/// Frames that are loaded ahead of who goes from entry to entry.
+const FRAMES_AHEAD: usize = 3;
 
 /// What an entry is, as a reader sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -357,6 +360,51 @@ impl Directory {
             return Err(Error::refused(format!("{}: not a file", entry.name)));
         };
         Ok(BlobReader::new(Arc::clone(&self.source), *size, content.clone()))
+    }
+
+    /// Begins to load, in the background, the frames that the bytes of the first files from position `index`
+    /// on begin in; returns at once. For who reads one file after another.
+    pub fn read_files_ahead(&self, index: u64) {
+        self.read_ahead(index, |stored| match &stored.node {
+            StoredNode::File {
+                content: Content::List(list),
+                ..
+            } => Some(list.place),
+            _ => None,
+        });
+    }
+
+    /// Begins to load, in the background, the frames that the first directories from position `index` on
+    /// have their pages in; returns at once. For who walks a tree.
+    pub fn read_directories_ahead(&self, index: u64) {
+        self.read_ahead(index, |stored| match &stored.node {
+            StoredNode::Directory { tree, .. } if tree.entries > 0 => Some(tree.place),
+            _ => None,
+        });
+    }
+
+    /// Begins to load the first frames that entries from `index` on lead to, as far as they are on one page.
+    fn read_ahead(&self, index: u64, place_of: impl Fn(&TreeEntry) -> Option<Place>) {
+        // A hint: whatever is wrong will be said by the read itself.
+        let Ok(Some(leaf)) = self.leaf(Aim::Index(index)) else {
+            return;
+        };
+        let mut places: Vec<Place> = Vec::with_capacity(FRAMES_AHEAD);
+        let mut last = None;
+        for (stored, _, _) in numbered(&leaf, self.inode).skip_while(|(_, _, at)| *at < index) {
+            let Some(place) = place_of(stored) else { continue };
+            let frame = Some((place.pack, place.frame));
+            if last != frame {
+                places.push(place);
+                if places.len() == FRAMES_AHEAD {
+                    break;
+                }
+            }
+            last = frame;
+        }
+        if !places.is_empty() {
+            self.source.prefetch(&places);
+        }
     }
 
     /// What has that inode number, found by descending along the counts. Inode numbers of other

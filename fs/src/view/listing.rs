@@ -204,6 +204,8 @@ impl View {
         if index >= directory.len() {
             return Ok(ControlFlow::Continue(()));
         }
+        // Who lists a directory may well go on into those in it.
+        directory.read_directories_ahead(index);
         for (position, entry) in (index..).zip(directory.entries(index)) {
             let entry = entry?;
             let number = self.number(tree.inode(entry.inode))?;

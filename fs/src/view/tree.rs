@@ -11,11 +11,15 @@ use holdall::name::EntryName;
 use holdall::reader::{BlobReader, Chain, Directory, Found, Metadata, Node};
 use quick_cache::sync::Cache;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Chains kept open; another one costs a look-up and two pages.
 const OPEN_CHAINS: usize = 512;
 /// Directories kept open; another one costs a descent from its tree's root.
 const OPEN_DIRECTORIES: usize = 8192;
+/// How far on from the last file one may be that still is taken for the next of a walk: what lies between
+/// are directories, links, and small files that the kernel has.
+const IN_ORDER: u64 = 64;
 
 /// What is open of the trees.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub(super) struct Trees {
     chains: Cache<u64, Chain>,
     /// By inode number.
     directories: Cache<u64, Directory>,
+    /// The file that was opened last, by inode number. Only a hint: threads race for it.
+    last_opened: AtomicU64,
 }
 
 impl Trees {
@@ -32,6 +38,7 @@ impl Trees {
             files: OnceLock::new(),
             chains: Cache::new(OPEN_CHAINS),
             directories: Cache::new(OPEN_DIRECTORIES),
+            last_opened: AtomicU64::new(0),
         }
     }
 }
@@ -180,6 +187,12 @@ impl View {
         } else {
             match self.find(tree, inode)? {
                 Found::Entry(directory, entry) if matches!(entry.node, Node::File { .. }) => {
+                    // Who copies or checks a tree opens its files in the order of their inodes.
+                    let number = self.number(tree.inode(inode))?;
+                    let last = self.trees.last_opened.swap(number, Ordering::Relaxed);
+                    if number.checked_sub(last).is_some_and(|step| step <= IN_ORDER) {
+                        directory.read_files_ahead(entry.index);
+                    }
                     return Ok(directory.open_file(&entry)?);
                 }
                 Found::Entry(_, entry) => kind_of(&entry.node),
