@@ -403,6 +403,7 @@ impl Node {
             platform: Platform::of_this_machine(),
             pinned: false,
             replace: false,
+            links: None,
         }
     }
 

@@ -183,7 +183,7 @@ fn an_image_whose_chain_is_missing_is_skipped_and_said() {
 }
 
 #[test]
-fn twenty_three_images_are_registered_in_well_under_a_second() {
+fn many_images_are_registered_together_and_then_found_present() {
     if !can_run() {
         return;
     }

@@ -247,6 +247,32 @@ impl Client {
         }
     }
 
+    /// Declares content whose bytes lie in containerd's store already: none are sent.
+    pub async fn declare_content(&self, digest: &Sha256, size: u64) -> Result<()> {
+        let total = i64::try_from(size).unwrap_or(i64::MAX);
+        let stat = content::WriteContentRequest {
+            action: content::WriteAction::Stat.into(),
+            r#ref: format!("holdall-{}", digest.to_hex()),
+            total,
+            expected: digest.to_digest(),
+            ..content::WriteContentRequest::default()
+        };
+        // An offset that is not the end, where the bytes are not there, is refused: nothing is copied.
+        let commit = content::WriteContentRequest {
+            action: content::WriteAction::Commit.into(),
+            offset: total,
+            ..stat.clone()
+        };
+        match self.send(vec![stat, commit]).await {
+            Err(status) if status.code() != Code::AlreadyExists => Err(RegistrationError::refused(
+                "declare",
+                &digest.to_digest(),
+                &status,
+            )),
+            _ => Ok(()),
+        }
+    }
+
     async fn send(&self, messages: Vec<content::WriteContentRequest>) -> std::result::Result<(), Status> {
         let request = self.request(stream::iter(messages));
         let mut answers = self.contents().write(request).await?.into_inner();

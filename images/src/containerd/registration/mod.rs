@@ -6,11 +6,13 @@
 mod client;
 mod error;
 mod former;
+mod link;
 mod plan;
 mod report;
 mod unload;
 
 pub use error::{RegistrationError, Result};
+pub use link::LayerLinks;
 pub use report::{ImageReport, Outcome, Report};
 pub use unload::unload;
 
@@ -58,6 +60,8 @@ pub struct RegistrationOptions {
     pub pinned: bool,
     /// Whether names are taken that the node has for other images.
     pub replace: bool,
+    /// Whether layers are linked into containerd's content store, and where; tried with containerd 1.6.
+    pub links: Option<LayerLinks>,
 }
 
 /// Registers every image of the disk that can run in place on the node. Fails as a whole only where containerd or the disk
@@ -224,8 +228,11 @@ impl Run<'_> {
 
     /// Contents, then snapshots, then records. What fails takes down the images that need it, and no other.
     async fn carry(&self, client: &Client, plans: Vec<ImagePlan>, report: &mut Report) -> Result<()> {
-        let (contents, chains) =
-            tokio::try_join!(self.put_contents(client, &plans), self.put_chains(client, &plans))?;
+        let (contents, chains, unlinked) = tokio::try_join!(
+            self.put_contents(client, &plans),
+            self.put_chains(client, &plans),
+            self.put_links(client, &plans)
+        )?;
         let records = stream::iter(plans.iter().map(|plan| {
             let failed = plan
                 .contents
@@ -242,12 +249,24 @@ impl Run<'_> {
         let outcomes: Vec<_> = records.buffered(CALLS).collect().await;
         for (plan, outcome) in plans.iter().zip(outcomes) {
             match outcome {
-                Ok((outcome, why)) => report.add(&plan.name, outcome, why),
+                Ok((outcome, why)) => {
+                    // It runs all the same.
+                    let unlinked = plan.layers.keys().find_map(|layer| unlinked.get(layer));
+                    report.add(&plan.name, outcome, why.or_else(|| unlinked.cloned()));
+                }
                 Err(err) if err.is_final() => return Err(err),
                 Err(err) => report.add(&plan.name, Outcome::Failed, Some(err.to_string())),
             }
         }
         Ok(())
+    }
+
+    /// Links each layer once, where that is wanted; those that failed, and why.
+    async fn put_links(&self, client: &Client, plans: &[ImagePlan]) -> Result<HashMap<Sha256, String>> {
+        match &self.options.links {
+            Some(links) => link::link(client, links, &self.lease, plans, CALLS).await,
+            None => Ok(HashMap::new()),
+        }
     }
 
     /// Writes each content once; those that failed, and why.

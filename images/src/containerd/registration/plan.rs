@@ -39,6 +39,8 @@ pub(super) struct ImagePlan {
     pub contents: BTreeMap<Sha256, ContentPlan>,
     /// Its root file systems: chainIDs, lowest first.
     pub chains: Vec<Vec<Sha256>>,
+    /// Those of its layers that the disk has as bytes, and their lengths.
+    pub layers: BTreeMap<Sha256, u64>,
 }
 
 /// Reads what registering takes.
@@ -70,6 +72,7 @@ impl Planner<'_> {
             size: image.target.size,
             contents: BTreeMap::new(),
             chains: Vec::new(),
+            layers: BTreeMap::new(),
         };
         let target = Descriptor::new(&image.target.media_type, image.target.sha256, image.target.size);
         self.manifest(&mut plan, &target, 0)?;
@@ -147,6 +150,11 @@ impl Planner<'_> {
                 }
                 if !self.config(plan, &config, layers.len())? {
                     return Ok(());
+                }
+                for layer in &layers {
+                    if let Some(blob) = self.disk.blob(&layer.digest)? {
+                        plan.layers.insert(layer.digest, blob.size);
+                    }
                 }
             }
         }

@@ -1,0 +1,68 @@
+//! Layers as links: in containerd's own content store, to the files of the mounted disk. Undocumented in containerd, and so
+//! only where it is asked for. What needs a layer's bytes (export, push, another snapshotter) then finds them.
+
+use super::client::Client;
+use super::error::{RegistrationError, Result};
+use super::plan::ImagePlan;
+use futures_util::{StreamExt as _, stream};
+use holdall::ids::Sha256;
+use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// A link can be collected before it is declared; then it is made again.
+const TRIES: usize = 3;
+
+/// Where layers are linked, and to what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerLinks {
+    /// containerd's content store on this machine: `io.containerd.content.v1.content` in its root.
+    pub store: PathBuf,
+    /// The folder of the mounted disk that shows blobs by the hex of their SHA-256.
+    pub blobs: PathBuf,
+}
+
+/// Links the layers of those images, each once; those that failed, and why.
+pub(super) async fn link(
+    client: &Client,
+    links: &LayerLinks,
+    lease: &str,
+    plans: &[ImagePlan],
+    calls: usize,
+) -> Result<HashMap<Sha256, String>> {
+    let layers: BTreeMap<Sha256, u64> = plans.iter().flat_map(|plan| plan.layers.clone()).collect();
+    let linked = layers
+        .into_iter()
+        .map(|(digest, size)| async move { (digest, one(client, links, lease, &digest, size).await) });
+    super::failures(stream::iter(linked).buffer_unordered(calls).collect().await)
+}
+
+async fn one(client: &Client, links: &LayerLinks, lease: &str, digest: &Sha256, size: u64) -> Result<()> {
+    let mut result = Ok(());
+    for _ in 0..TRIES {
+        if client.content_labels(digest).await?.is_some() {
+            client.lease_content(lease, &digest.to_digest()).await?;
+            if client.content_labels(digest).await?.is_some() {
+                return Ok(());
+            }
+        }
+        let link = links.store.join("blobs/sha256").join(digest.to_hex());
+        make(&link, &links.blobs.join(digest.to_hex()))?;
+        result = client.declare_content(digest, size).await;
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Makes the link, unless there is something by that name: what nobody declared is collected in time.
+fn make(link: &Path, target: &Path) -> Result<()> {
+    let failed =
+        |place: &Path, err| RegistrationError::from(crate::Error::io(place.display().to_string(), err));
+    std::fs::metadata(target).map_err(|err| failed(target, err))?;
+    match std::os::unix::fs::symlink(target, link) {
+        Err(err) if err.kind() != ErrorKind::AlreadyExists => Err(failed(link, err)),
+        _ => Ok(()),
+    }
+}
