@@ -13,6 +13,7 @@ use crate::verb::mount;
 use crate::{cache_size, locate, signal, state};
 use holdall::ids::PageHash;
 use holdall::reader::Disk;
+use holdall_images::containerd::registration::LayerLinks;
 use holdall_images::registry::{self, RegistryOptions};
 use loader::{Loader, Registering};
 use serde_json::json;
@@ -53,6 +54,10 @@ pub struct Args {
     /// Take names that the node has for other images; `holdall unload` gives them back
     #[arg(long, requires = "containerd")]
     replace: bool,
+    /// Also link the layers into containerd's content store in this folder [as
+    /// /var/lib/containerd/io.containerd.content.v1.content], so that images can be exported and unpacked elsewhere
+    #[arg(long, value_name = "FOLDER", requires = "containerd")]
+    link_layers: Option<PathBuf>,
     /// The root that the disk must have: what `holdall info` shows where the disk was written
     #[arg(long, value_name = "HASH", value_parser = PageHash::from_hex)]
     root: Option<PageHash>,
@@ -136,6 +141,10 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
                 snapshotter: args.snapshotter_name.clone(),
                 pinned: args.pin,
                 replace: args.replace,
+                links: args.link_layers.as_ref().map(|content| LayerLinks {
+                    store: content.clone(),
+                    blobs: mountpoint.clone().unwrap_or_default().join("blobs/sha256"),
+                }),
             });
             Some(Loader::start(
                 socket,

@@ -47,6 +47,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         snapshotter: args.snapshotter_name.clone(),
         pinned: false,
         replace: false,
+        links: None,
     }
     .options()?;
     let table = Table::open(&loader::registration_folder(&state::folder(asked_state)?))?;

@@ -7,9 +7,10 @@ use crate::output::{Output, printable};
 use holdall::index::Table;
 use holdall::reader::Disk;
 use holdall_images::containerd::registration::{
-    self, Outcome, RegistrationError, RegistrationOptions, Report,
+    self, LayerLinks, Outcome, RegistrationError, RegistrationOptions, Report,
 };
-use holdall_images::containerd::snapshotter::{Chains, SnapshotSocket, Snapshots, serve};
+use holdall_images::containerd::snapshotter::service::serve;
+use holdall_images::containerd::snapshotter::{Chains, SnapshotSocket, Snapshots};
 use holdall_images::platform::Platform;
 use sd_notify::NotifyState;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub struct Registering {
     pub pinned: bool,
     /// Whether names of other images are taken.
     pub replace: bool,
+    /// Whether layers are linked into containerd's content store, and where that is.
+    pub links: Option<LayerLinks>,
 }
 
 impl Registering {
@@ -46,6 +49,7 @@ impl Registering {
             platform: Platform::parse(&format!("linux/{}", std::env::consts::ARCH))?,
             pinned: self.pinned,
             replace: self.replace,
+            links: self.links.clone(),
         })
     }
 }
