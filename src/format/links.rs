@@ -104,11 +104,11 @@ mod tests {
         let groups = vec![vec![3, 9, 12], vec![], vec![4, 5]];
         let bytes = encode(&groups);
         assert_eq!(decode(&bytes, "here").unwrap(), groups);
-        let at = |group| bounds(&bytes[bounds_at(group) as usize..], group, "here");
+        let at = |group| bounds(&bytes[index64(bounds_at(group))..], group, "here");
         assert_eq!(at(1).unwrap(), (0, 3));
         assert!(at(2).is_err(), "an empty group has no names");
         assert_eq!(at(3).unwrap(), (3, 5));
-        assert_eq!(number(&bytes, position_at(3, 3) as usize).unwrap(), 4);
+        assert_eq!(number(&bytes, index64(position_at(3, 3))).unwrap(), 4);
         for cut in 0..bytes.len() {
             assert!(decode(&bytes[..cut], "here").is_err(), "{cut}");
         }

@@ -202,9 +202,9 @@ impl Passes<'_> {
         let mut plan = first.plan()?;
         let mut outside = HashMap::new();
         for target in std::mem::take(&mut plan.outside) {
-            if !outside.contains_key(&target) {
-                let entry = self.outside(&target)?;
-                outside.insert(target, entry);
+            if let std::collections::hash_map::Entry::Vacant(vacant) = outside.entry(target) {
+                let entry = self.outside(vacant.key())?;
+                vacant.insert(entry);
             }
         }
         // The files that got a group of their own are in other pages now: the chain is opened anew.

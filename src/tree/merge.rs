@@ -94,7 +94,7 @@ impl<'a> Upper<'a> {
                             LayerNode::Folder(folder, marks) => {
                                 UpperNode::Folder(Self::Memory(tree, folder), marks)
                             }
-                            LayerNode::Other(node) => UpperNode::Other(node),
+                            LayerNode::Other(node) => UpperNode::Other(*node),
                         },
                     })
                 }))

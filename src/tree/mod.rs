@@ -4,12 +4,14 @@
 //! directory: the same after every restart, without a table.
 
 mod entries;
+mod entry;
 pub mod layer;
 mod links;
 pub mod merge;
 mod rooted;
 
 pub use entries::Entries;
+pub use entry::{Entry, Node};
 pub use links::{LinkGroup, Links};
 pub use rooted::Rooted;
 
@@ -18,87 +20,13 @@ use crate::error::{Error, Result};
 use crate::format::content::{Content, Place, TreeRef};
 pub use crate::format::tree::{Marks, Metadata, SpecialKind};
 use crate::format::tree::{Node as StoredNode, TreeChild, TreeEntry, TreePage};
-use crate::ids::{BlobId, PageHash, Sha256};
+use crate::ids::{PageHash, Sha256};
 use crate::name::EntryName;
 
 use std::sync::Arc;
 
 /// Frames that are loaded ahead of who goes from entry to entry.
 const FRAMES_AHEAD: usize = 3;
-
-/// What an entry is, as a reader sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Node {
-    /// A regular file.
-    File {
-        /// Length in bytes.
-        size: u64,
-        /// BLAKE3 of the bytes.
-        blob_id: BlobId,
-        /// SHA-256 of the bytes, where it was taken: of loose files only.
-        sha256: Option<Sha256>,
-        /// Names that the file has.
-        nlink: u32,
-    },
-    /// A directory.
-    Directory {
-        /// Entries directly in it.
-        entries: u64,
-        /// Inodes below it and itself.
-        inodes: u64,
-        /// Directories directly in it.
-        subdirectories: u64,
-        /// What it says of the layers below; none outside a layer's tree.
-        marks: Marks,
-    },
-    /// A symbolic link.
-    Symlink {
-        /// Where it points.
-        target: Vec<u8>,
-    },
-    /// A device, pipe or socket.
-    Special {
-        /// Which.
-        kind: SpecialKind,
-        /// Major device number, or 0.
-        major: u32,
-        /// Minor device number, or 0.
-        minor: u32,
-    },
-    /// In a layer's tree: what the layers below have of this name is hidden.
-    Whiteout,
-    /// In a layer's tree: one more name of a file of the layers below.
-    OutsideLink {
-        /// That file's path from the root, without a leading slash.
-        target: Vec<u8>,
-    },
-}
-
-/// One entry of a directory.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// Its name.
-    pub name: EntryName,
-    /// Owner, permissions and time.
-    pub metadata: Metadata,
-    /// What it is.
-    pub node: Node,
-    /// Its inode number within the tree: the names of one file share that of the first.
-    pub inode: u64,
-    /// Its position in the tree's pre-order: what its inode number is unless it is a further name.
-    pub preorder: u64,
-    /// Its position within its directory, from 0.
-    pub index: u64,
-    stored: Arc<TreeEntry>,
-}
-
-impl Entry {
-    /// The entry as it is stored, places included.
-    #[must_use]
-    pub fn stored(&self) -> &TreeEntry {
-        &self.stored
-    }
-}
 
 /// A directory of a tree. Cheap to clone.
 #[derive(Debug, Clone)]

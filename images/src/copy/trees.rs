@@ -12,6 +12,7 @@ use holdall::ids::Sha256;
 use holdall::ingest::{Ingest, LayerFault, LayerWriter, StoredBlob, StoredTree};
 use holdall::name::EntryName;
 use holdall::reader::{Metadata, SpecialKind};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
@@ -304,12 +305,11 @@ fn layer_tree(
     if let Some(known) = ingest.known_layer(diff_id, &layer.digest)? {
         return Ok(Ok(known));
     }
-    if !derived.contains_key(&layer.digest) {
+    if let Entry::Vacant(vacant) = derived.entry(layer.digest) {
         let Some(blob) = ingest.known_blob(&layer.digest)? else {
             return Ok(Err("the disk does not carry it".to_owned()));
         };
-        let made = derive_known(ingest, &blob)?;
-        derived.insert(layer.digest, made);
+        vacant.insert(derive_known(ingest, &blob)?);
     }
     Ok(match derived.get(&layer.digest) {
         Some(Derived::Tree { diff_id: found, tree }) => {

@@ -4,11 +4,15 @@
 //! layer specification, and what `ln`, `mkdir -p` and an extraction beneath a root do). Knows neither tar nor
 //! the medium: a file's bytes are whatever `F` the caller has for them.
 
+mod view;
+
+pub use view::{FolderId, LayerEntry, LayerNode};
+
 use super::merge::no_metadata;
 use crate::error::Result;
 use crate::format::DEPTH_MAX;
-use crate::format::tree::{Marks, Metadata, Node as StoredNode, SpecialKind, TARGET_MAX};
-use crate::ids::{BlobId, Sha256};
+use crate::format::tree::{Marks, Metadata, SpecialKind, TARGET_MAX};
+use crate::ids::BlobId;
 use crate::name::EntryName;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -379,93 +383,6 @@ impl<F> LayerTree<F> {
     }
 }
 
-/// A folder of a layer's tree, by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FolderId(usize);
-
-/// An entry of a layer's tree.
-#[derive(Debug)]
-pub struct LayerEntry {
-    /// Its name.
-    pub name: EntryName,
-    /// Owner, permissions and time; `None` for what has none: whiteouts, outside links, implied directories.
-    pub metadata: Option<Metadata>,
-    /// What it is.
-    pub node: LayerNode,
-}
-
-/// What an entry of a layer's tree is.
-#[derive(Debug)]
-pub enum LayerNode {
-    /// A directory.
-    Folder(FolderId, Marks),
-    /// Anything else; a file's hard-link number is the layer's.
-    Other(StoredNode),
-}
-
-impl LayerTree<FileContent> {
-    /// The root.
-    #[must_use]
-    pub const fn root(&self) -> FolderId {
-        FolderId(0)
-    }
-
-    /// Groups of hard links; their numbers are from 1.
-    #[must_use]
-    pub const fn groups(&self) -> u64 {
-        self.groups
-    }
-
-    /// The root's own metadata and marks.
-    #[must_use]
-    pub fn root_entry(&self) -> (Option<Metadata>, Marks) {
-        self.folders
-            .first()
-            .map_or_else(Default::default, |f| (f.metadata.as_deref().cloned(), f.marks()))
-    }
-
-    /// The entries of a folder, in order of name.
-    pub fn entries(&self, folder: FolderId) -> impl Iterator<Item = LayerEntry> + '_ {
-        let children = self.folders.get(folder.0).map(|f| &f.children);
-        children.into_iter().flatten().map(|(name, child)| {
-            let (metadata, node) = match child {
-                Child::Folder(index) => {
-                    let folder = self.folders.get(*index);
-                    let metadata = folder.and_then(|f| f.metadata.as_deref().cloned());
-                    let marks = folder.map(Folder::marks).unwrap_or_default();
-                    (metadata, LayerNode::Folder(FolderId(*index), marks))
-                }
-                Child::File(index) => match self.files.get(*index) {
-                    Some(file) => (Some(file.metadata.clone()), LayerNode::Other(file.node())),
-                    None => (None, LayerNode::Other(StoredNode::Whiteout)),
-                },
-                Child::Symlink(link) => (
-                    Some(link.0.clone()),
-                    LayerNode::Other(StoredNode::Symlink(link.1.clone())),
-                ),
-                Child::Special(special) => {
-                    let (metadata, kind, major, minor) = special.as_ref();
-                    let node = StoredNode::Special {
-                        kind: *kind,
-                        major: *major,
-                        minor: *minor,
-                    };
-                    (Some(metadata.clone()), LayerNode::Other(node))
-                }
-                Child::Whiteout => (None, LayerNode::Other(StoredNode::Whiteout)),
-                Child::OutsideLink(target) => {
-                    (None, LayerNode::Other(StoredNode::OutsideLink(target.clone())))
-                }
-            };
-            LayerEntry {
-                name: name.clone(),
-                metadata,
-                node,
-            }
-        })
-    }
-}
-
 impl Folder {
     /// A new one; where a whiteout stood, nothing of what is below is seen, nor its metadata.
     fn instead_of(whiteout: bool) -> Self {
@@ -480,18 +397,6 @@ impl Folder {
         Marks {
             opaque: self.opaque,
             implied: self.metadata.is_none(),
-        }
-    }
-}
-
-impl File<FileContent> {
-    fn node(&self) -> StoredNode {
-        StoredNode::File {
-            size: self.content.size,
-            blob_id: self.content.blob_id,
-            sha256: Sha256::default(),
-            link: self.group,
-            content: self.content.content.clone(),
         }
     }
 }
