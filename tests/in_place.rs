@@ -1,0 +1,283 @@
+//! Images that can be run in place, and those that cannot though they are carried: layers that lie, that are no tars,
+//! that are too much; made of real tars by GNU tar, and by hand where no tool would write them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "a test fails by panicking, and makes files of its own"
+)]
+
+mod stage;
+
+use serde_json::{Value, json};
+use stage::{Layout, Stage, noise, sh, sha256};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// An image of these layers, whose config says that their tars are `diff_ids`.
+fn image(layout: &mut Layout, name: &str, layers: &[Vec<u8>], diff_ids: &[String]) {
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    });
+    let config = layout.blob(CONFIG, config.to_string().as_bytes());
+    let layers: Vec<Value> = layers.iter().map(|layer| layout.blob(LAYER, layer)).collect();
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers,
+    });
+    let manifest = layout.blob(media_type, manifest.to_string().as_bytes());
+    layout.list(manifest, Some(name));
+}
+
+fn diff_id(tar: &[u8]) -> String {
+    format!("sha256:{}", sha256(tar))
+}
+
+/// A header of the old kind, its checksum right; `kind` and `link` as tar has them.
+fn header(name: &str, size: u64, kind: u8, link: &str) -> Vec<u8> {
+    let mut header = vec![0; 512];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[100..108].copy_from_slice(b"0000755\0");
+    header[108..116].copy_from_slice(b"0000000\0");
+    header[116..124].copy_from_slice(b"0000000\0");
+    if size < 1 << 33 {
+        header[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+    } else {
+        // As GNU tar writes what eleven octal digits cannot hold.
+        header[124] = 0x80;
+        header[128..136].copy_from_slice(&size.to_be_bytes());
+    }
+    header[136..148].copy_from_slice(b"00000000000\0");
+    header[148..156].copy_from_slice(b"        ");
+    header[156] = kind;
+    header[157..157 + link.len()].copy_from_slice(link.as_bytes());
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header
+}
+
+fn file(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut out = header(name, bytes.len() as u64, b'0', "");
+    out.extend_from_slice(bytes);
+    out.resize(out.len().div_ceil(512) * 512, 0);
+    out
+}
+
+fn tar(entries: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = entries.concat();
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("gzip")
+        .args(["-1", "-c"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let bytes = bytes.to_vec();
+    let writer = std::thread::spawn(move || input.write_all(&bytes));
+    let out = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    out.stdout
+}
+
+/// What `add --json` says of one image.
+fn added(stage: &Stage, layout: &Layout) -> Value {
+    let said = stage.add(&["--json".to_owned(), layout.source()]).code(0);
+    let json = said.json();
+    stage.assert_whole();
+    let disk = stage.disk();
+    stage
+        .run(["verify", "--full", disk.to_str().unwrap()])
+        .code(0)
+        .says("whole");
+    json["images"][0].clone()
+}
+
+#[test]
+fn an_image_whose_config_lies_about_its_layers_is_carried_and_not_run() {
+    let stage = Stage::new();
+    stage.init();
+    let layer = tar(&[file("etc/passwd", b"root:x:0:0::/:/bin/sh\n")]);
+    let other = tar(&[file("etc/passwd", b"evil\n")]);
+    // The honest one first: a chain of that id is on the disk by then.
+    let mut honest = Layout::new(stage.path("honest"));
+    image(
+        &mut honest,
+        "docker.io/acme/honest:1",
+        std::slice::from_ref(&layer),
+        &[diff_id(&layer)],
+    );
+    let found = added(&stage, &honest);
+    assert_eq!(found["runs_in_place"][0]["platform"], "linux-amd64", "{found}");
+    assert_eq!(found["runs_in_place"][0]["chain"], diff_id(&layer).as_str());
+
+    let mut liar = Layout::new(stage.path("liar"));
+    image(
+        &mut liar,
+        "docker.io/acme/liar:1",
+        std::slice::from_ref(&other),
+        &[diff_id(&layer)],
+    );
+    let found = added(&stage, &liar);
+    assert_eq!(found["runs_in_place"], json!([]), "{found}");
+    let why = found["not_in_place"][0]["why"].as_str().unwrap();
+    assert!(
+        why.contains(&diff_id(&layer)) && why.contains(&diff_id(&other)),
+        "{why}"
+    );
+
+    let mut few = Layout::new(stage.path("few"));
+    image(&mut few, "docker.io/acme/few:1", &[layer, other], &[diff_id(b"")]);
+    let found = added(&stage, &few);
+    assert!(
+        found["not_in_place"][0]["why"]
+            .as_str()
+            .unwrap()
+            .contains("names 1 layers"),
+        "{found}"
+    );
+}
+
+#[test]
+fn what_is_no_tree_is_carried_as_bytes_and_said() {
+    let stage = Stage::new();
+    stage.init();
+    let deep: Vec<Vec<u8>> = vec![file(&format!("{}f", "d/".repeat(45)), b"x")];
+    let mut deeper = deep.clone();
+    // Links on the way: each path of 45 goes on where the last one ended.
+    deeper.push(header("round", 0, b'2', "round"));
+    deeper.push(file("round/x", b"x"));
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("noise", noise(100_000, 1), "not a tar"),
+        ("absolute-up", tar(&[file("a/../../b", b"x")]), ".."),
+        (
+            "under-a-file",
+            tar(&[file("a", b"x"), file("a/b", b"x")]),
+            "no directory",
+        ),
+        (
+            "link-to-nothing",
+            tar(&[header("l", 0, b'1', "nowhere")]),
+            "do not have",
+        ),
+        (
+            "link-to-a-directory",
+            tar(&[header("d/", 0, b'5', ""), header("l", 0, b'1', "d")]),
+            "directory",
+        ),
+        (
+            "cut",
+            tar(&[file("a", &noise(5_000, 2))])[..3_000].to_vec(),
+            "breaks off",
+        ),
+        ("round", tar(&deeper), "circle"),
+        (
+            "larger-than-sparse",
+            tar(&[header("s", 17 << 30, b'0', "")]),
+            "limit",
+        ),
+    ];
+    for (name, layer, why) in cases {
+        let mut layout = Layout::new(stage.path(name));
+        image(
+            &mut layout,
+            &format!("docker.io/acme/{name}:1"),
+            std::slice::from_ref(&layer),
+            &[diff_id(&layer)],
+        );
+        let found = added(&stage, &layout);
+        assert_eq!(found["runs_in_place"], json!([]), "{name}: {found}");
+        let text = found["not_in_place"][0]["why"].as_str().unwrap();
+        assert!(text.contains(why), "{name}: {text}");
+        // Its bytes come out as they came in.
+        let digest = diff_id(&layer);
+        let out = stage
+            .command(["cat", stage.disk().to_str().unwrap(), &digest])
+            .output()
+            .unwrap();
+        assert!(out.stdout == layer, "{name}");
+    }
+    let text = stage
+        .run(["verify", "--full", stage.disk().to_str().unwrap()])
+        .code(0);
+    // The one with a link to nothing is a tree, but makes no chain.
+    text.says("1 layer and 0 chains derived");
+}
+
+#[test]
+fn a_hundred_layers_a_sparse_file_and_duplicates_run_in_place() {
+    let stage = Stage::new();
+    stage.init();
+    let mut layers = Vec::new();
+    for n in 0..100 {
+        layers.push(tar(&[
+            header("dir/", 0, b'5', ""),
+            file(&format!("dir/{n:03}"), format!("{n}").as_bytes()),
+            file("last", b"before"),
+            file("last", format!("{n}").as_bytes()),
+            if n > 0 {
+                header(&format!("dir/.wh.{:03}", n - 1), 0, b'0', "")
+            } else {
+                header("x", 0, b'0', "")
+            },
+        ]));
+    }
+    let folder = stage.path("sparse");
+    std::fs::create_dir(&folder).unwrap();
+    sh(&format!(
+        "cd {0} && truncate -s 1G hole && printf end >> hole && ln hole also && tar --sparse --format=posix -cf ../sparse.tar . ",
+        folder.display()
+    ));
+    layers.push(std::fs::read(stage.path("sparse.tar")).unwrap());
+    let diff_ids: Vec<String> = layers.iter().map(|layer| diff_id(layer)).collect();
+    let packed: Vec<Vec<u8>> = layers.iter().map(|layer| gzip(layer)).collect();
+    let mut layout = Layout::new(stage.path("many"));
+    image(&mut layout, "docker.io/acme/many:1", &packed, &diff_ids);
+    let found = added(&stage, &layout);
+    assert_eq!(found["runs_in_place"][0]["platform"], "linux-amd64", "{found}");
+    // Again: nothing is derived or written anew.
+    let said = stage.add(&["--json".to_owned(), layout.source()]).code(0).json();
+    assert_eq!(
+        (&said["changed"], &said["bytes_of_trees"]),
+        (&json!(false), &json!(0)),
+        "{said}"
+    );
+}
+
+#[test]
+fn two_hundred_folders_deep_runs_and_three_hundred_does_not() {
+    let stage = Stage::new();
+    stage.init();
+    for (name, depth, runs) in [("deep", 200, true), ("deeper", 300, false)] {
+        let folder = stage.path(name);
+        std::fs::create_dir(&folder).unwrap();
+        let path = "d/".repeat(depth);
+        sh(&format!(
+            "cd {} && mkdir -p {path} && echo x > {path}f && tar -cf ../{name}.tar .",
+            folder.display()
+        ));
+        let layer = std::fs::read(stage.path(&format!("{name}.tar"))).unwrap();
+        let mut layout = Layout::new(stage.path(&format!("{name}-layout")));
+        image(
+            &mut layout,
+            &format!("docker.io/acme/{name}:1"),
+            std::slice::from_ref(&layer),
+            &[diff_id(&layer)],
+        );
+        let found = added(&stage, &layout);
+        assert_eq!(found["runs_in_place"] != json!([]), runs, "{name}: {found}");
+    }
+}
