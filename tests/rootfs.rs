@@ -348,7 +348,7 @@ fn programs_of_the_corpus_run_from_an_overlay_and_without_one() {
             mkdir rw/upper rw/work rw/all
             mount -t overlay overlay -o lowerdir={rootfs},upperdir=rw/upper,workdir=rw/work rw/all
             # As another user than root, who is let in by permissions alone.
-            chroot --userspec=33:33 rw/all /bin/sh -c "id -u; python3 -c \"import json, hashlib; print(json.dumps([1]))\"; cat /etc/shadow" 2>&1 || true
+            chroot --userspec=33:33 rw/all /bin/sh -c "id -u; python3 -c \"import zlib; print([len(zlib.compress(bytes(9))) // 9])\"; cat /etc/shadow" 2>&1 || true
             chroot rw/all /bin/sh -c "echo new > /etc/hostname; mkdir /srv/x; mv /etc/passwd /etc/passwd-moved; cat /etc/hostname; find / -xdev | wc -l"
             find {rootfs} | wc -l
         '
