@@ -14,6 +14,8 @@ use holdall_images::source::Source;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+/// What an image takes at most, beside its bytes: once as layers, once as the trees that containers start from.
+const WITH_TREES: u64 = 2;
 /// Bytes that an entry of a folder takes at most beside its content, as folders are rewritten.
 const ENTRY: u64 = 512;
 /// Bytes for a catalogue, a ROOT, a pack's tables.
@@ -150,9 +152,11 @@ fn loose(path: &Path, is_folder: bool) -> Result<(PathBuf, EntryName), ToolError
 }
 
 impl Plan<'_> {
-    /// Bytes that may be needed at most: if nothing is known yet, and nothing shrinks.
+    /// Bytes that may be needed at most: if nothing is known yet, and nothing shrinks. Of images about: the files in a layer,
+    /// compressed again, take about what the layer does, and how they shrink shows only as they are read.
     pub fn at_most(&self) -> u64 {
-        let content = self.images.new_bytes.saturating_add(self.loose.allocated);
+        let images = self.images.new_bytes.saturating_mul(WITH_TREES);
+        let content = images.saturating_add(self.loose.allocated);
         let entries = (self.loose.files + self.loose.folders + self.images.manifests).saturating_mul(ENTRY);
         content
             .saturating_add(content / 50)
@@ -174,7 +178,7 @@ impl Plan<'_> {
         self.catalogue = ingest.root().catalogue_bytes;
         let (most, name) = (bytes(self.at_most()), ingest.medium_name());
         let Some(free) = self.free else {
-            output.note(format!("needs at most {most} on {name}"));
+            output.note(format!("needs about {most} at most on {name}"));
             return Ok(());
         };
         if self.at_least(ingest.root().packs == 0) > free {
@@ -184,7 +188,7 @@ impl Plan<'_> {
             )));
         }
         output.note(format!(
-            "needs at most {most} on {name}, where {} are free",
+            "needs about {most} at most on {name}, where {} are free",
             bytes(free)
         ));
         if self.at_most() > free {
