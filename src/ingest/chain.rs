@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// of theirs. Layers as they are built need none; each writes the directories that it touches.
 const PASSES_MAX: usize = 1000;
 /// Symbolic links followed on the way to one file.
-const FOLLOWED_MAX: usize = 255;
+const FOLLOWED_MAX: usize = 40;
 
 /// A tree of a layer or chain that the medium has, or will with the next commit.
 #[derive(Debug, Clone)]

@@ -270,6 +270,11 @@ impl Inner {
     /// Writes the directory that holds the root and the table of hard links.
     fn write_top(self: &Arc<Self>, work: &Work<'_>, root: Made) -> Result<TreeRef> {
         let mut builder = FolderBuilder::of_tree(self, &[])?;
+        if work.groups > LINKS_MAX {
+            return Err(Error::refused(format!(
+                "more than {LINKS_MAX} groups of hard links"
+            )));
+        }
         if work.groups > 0 {
             // `links` stands before `rootfs`: the root is the second below the top.
             let mut groups = vec![Vec::new(); index64(work.groups)];

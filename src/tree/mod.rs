@@ -372,7 +372,12 @@ impl Directory {
             return Ok(());
         }
         let mut waiting = vec![(self.tree.hash, self.tree.place, self.tree.depth)];
+        // Names ascend through a directory: no page of it can stand in it twice.
+        let mut seen = std::collections::HashSet::new();
         while let Some((hash, place, level)) = waiting.pop() {
+            if !seen.insert(hash) {
+                return Err(self.malformed("a page stands twice in a directory"));
+            }
             let page = self.source.tree_page(&hash, level, &place)?;
             each(hash, place, &page)?;
             if let TreePage::Interior { children, level } = page.as_ref() {

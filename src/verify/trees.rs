@@ -106,6 +106,8 @@ fn link_of(entry: &Entry) -> Option<u64> {
 
 /// Walks a tree directory by directory, without recursion.
 fn walk(check: &mut Check<'_>, place: &str, top: Directory, files: bool) -> Result<()> {
+    // What is damaged is named once a tree, however often it stands in it.
+    let mut met = std::collections::HashSet::new();
     let mut waiting = vec![Waiting {
         path: String::new(),
         directory: top,
@@ -124,7 +126,7 @@ fn walk(check: &mut Check<'_>, place: &str, top: Directory, files: bool) -> Resu
         }
         let key = (directory.stored().hash, directory.stored().place);
         // The same pages at the same place are the same directory, counts and hard-link numbers included.
-        if !files && check.checked.contains(&key) {
+        if !files && !directory.is_empty() && (check.checked.contains(&key) || !met.insert(key)) {
             continue;
         }
         let before = check.report.damages.len();

@@ -265,8 +265,16 @@ fn one(ingest: &Ingest, stack: &Stack, derived: &mut BTreeMap<Sha256, Derived>) 
         );
         return not(Some(&config), why);
     }
+    let platform = config.platform.to_string().replace('/', "-");
+    if EntryName::new(platform.as_bytes()).is_err() {
+        return not(
+            None,
+            "its platform is no word that a folder can be named by".to_owned(),
+        );
+    }
     let mut chain: Option<StoredTree> = None;
-    let mut last = None;
+    // Listed only when all of them are there: a chain that no image starts from is nobody's.
+    let mut made = Vec::new();
     let layers = stack.layers.iter().zip(&config.diff_ids).zip(config.chain_ids());
     for ((layer, diff_id), chain_id) in layers {
         let name = format!("layer {}", layer.digest.to_digest());
@@ -284,13 +292,14 @@ fn one(ingest: &Ingest, stack: &Stack, derived: &mut BTreeMap<Sha256, Derived>) 
                 }
             },
         };
-        ingest.put_chain(&chain_id, &merged);
+        made.push((chain_id, merged.clone()));
         chain = Some(merged);
-        last = Some(chain_id);
     }
-    let platform = config.platform.to_string().replace('/', "-");
-    match last {
-        Some(chain) => Ok(Some(Ok((platform, chain)))),
+    for (chain_id, tree) in &made {
+        ingest.put_chain(chain_id, tree);
+    }
+    match made.last() {
+        Some((chain, _)) => Ok(Some(Ok((platform, *chain)))),
         None => not(Some(&config), "it has no layers".to_owned()),
     }
 }

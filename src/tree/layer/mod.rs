@@ -22,7 +22,11 @@ use std::collections::{BTreeMap, VecDeque};
 pub struct NotATree(pub String);
 
 /// Symbolic links followed on the way to one entry.
-const FOLLOWED_MAX: usize = 255;
+const FOLLOWED_MAX: usize = 40;
+/// Names in the targets of symbolic links that are followed for one layer. Layers as they are built have next to none.
+const STEPS_MAX: usize = 1 << 22;
+/// Bytes of symbolic links and devices that further names of them repeat in one layer.
+const REPEATED_MAX: usize = 64 << 20;
 /// Deepest directory of a layer: its tree's root stands one below the top.
 const LAYER_DEPTH_MAX: usize = DEPTH_MAX as usize - 2;
 
@@ -47,6 +51,23 @@ enum Child {
     OutsideLink(Vec<u8>),
 }
 
+impl Child {
+    /// Bytes that another one of it takes.
+    fn own_bytes(&self) -> usize {
+        let of = |metadata: &Metadata| -> usize {
+            let xattrs = metadata.xattrs.iter();
+            64 + xattrs
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
+        };
+        match self {
+            Self::Symlink(link) => of(&link.0) + link.1.len(),
+            Self::Special(special) => of(&special.0),
+            Self::Folder(_) | Self::File(_) | Self::Whiteout | Self::OutsideLink(_) => 0,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Folder {
     /// None where the layer has no entry for it.
@@ -69,6 +90,8 @@ pub struct LayerTree<F> {
     folders: Vec<Folder>,
     files: Vec<File<F>>,
     groups: u64,
+    steps: usize,
+    repeated: usize,
 }
 
 impl<F> Default for LayerTree<F> {
@@ -77,6 +100,8 @@ impl<F> Default for LayerTree<F> {
             folders: vec![Folder::default()],
             files: Vec::new(),
             groups: 0,
+            steps: 0,
+            repeated: 0,
         }
     }
 }
@@ -143,6 +168,13 @@ impl<F> LayerTree<F> {
                         (at, above) = (0, Vec::new());
                     }
                     let mut target = components(&link.1)?;
+                    self.steps += target.len() + 1;
+                    if self.steps > STEPS_MAX {
+                        return not_a_tree(
+                            path,
+                            "too many symbolic links on the ways to the layer's entries",
+                        );
+                    }
                     target.append(&mut ahead);
                     ahead = target;
                     continue;
@@ -224,6 +256,11 @@ impl<F> LayerTree<F> {
         metadata: Metadata,
         target: &[u8],
     ) -> std::result::Result<(), NotATree> {
+        // Linux has no other, whatever the tar says.
+        let metadata = Metadata {
+            mode: 0o777,
+            ..metadata
+        };
         if target.is_empty() || target.len() > TARGET_MAX || target.contains(&0) {
             return not_a_tree(path, "a symbolic link to nothing, or to a name that is too long");
         }
@@ -258,7 +295,14 @@ impl<F> LayerTree<F> {
                 return not_a_tree(path, "a hard link to something that this layer takes away");
             }
             // A second name of a link or device is a second one of the same: they have no bytes to share.
-            Some(other) => other.clone(),
+            Some(other) => {
+                let other = other.clone();
+                self.repeated = self.repeated.saturating_add(other.own_bytes());
+                if self.repeated > REPEATED_MAX {
+                    return not_a_tree(path, "too many hard links to symbolic links and devices");
+                }
+                other
+            }
             None => {
                 let text = target
                     .iter()
@@ -343,6 +387,8 @@ impl<F> LayerTree<F> {
             folders: self.folders,
             files: files.collect::<Result<_>>()?,
             groups: 0,
+            steps: 0,
+            repeated: 0,
         };
         tree.number_links();
         Ok(tree)

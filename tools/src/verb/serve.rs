@@ -198,11 +198,14 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         stop.asked(),
     ));
     loader::notify_stopping();
+    let broken = loader.as_ref().is_some_and(Loader::is_broken);
     drop(loader);
     runtime.shutdown_background();
     if let Some(mounted) = &mounted {
         mount::unmount(mounted, *output)?;
         mounted.wait()?;
     }
-    Ok(served.map(|()| Exit::Done)?)
+    served?;
+    // The warning has said why; whoever started us is to start us again.
+    Ok(if broken { Exit::Failed } else { Exit::Done })
 }

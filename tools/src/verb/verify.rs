@@ -83,7 +83,10 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
         plural(report.files, "loose file"),
         bytes(rate(report.stored_bytes)),
     );
-    let verdict = if whole {
+    let verdict = if whole && !derivation.left.is_empty() {
+        let left = plural(holdall::units::len64(derivation.left.len()), "chain");
+        format!("whole, but {left} could not be derived again")
+    } else if whole {
         "whole".to_owned()
     } else {
         format!(

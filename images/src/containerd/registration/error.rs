@@ -72,7 +72,8 @@ impl RegistrationError {
     }
 
     /// True where another try, or going on with the next image, makes no sense.
-    pub(super) fn is_final(&self) -> bool {
+    #[must_use]
+    pub fn is_final(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { code, .. } => matches!(code, tonic::Code::Unavailable | tonic::Code::Cancelled),

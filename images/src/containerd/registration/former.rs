@@ -24,15 +24,11 @@ impl<'a> Formers<'a> {
         format!("{}{name}", self.prefix).into_bytes()
     }
 
-    /// Remembers an image by its name, durably, unless one is remembered.
+    /// Remembers an image by its name, durably. One that was remembered before was taken over by somebody else since.
     pub fn put(&self, image: &Image) -> Result<()> {
-        let key = self.key(&image.name);
-        if self.table.get(&key)?.is_none() {
-            let mut changes = Changes::default();
-            changes.put(key, image.encode_to_vec());
-            self.table.write(changes)?;
-        }
-        Ok(())
+        let mut changes = Changes::default();
+        changes.put(self.key(&image.name), image.encode_to_vec());
+        Ok(self.table.write(changes)?)
     }
 
     pub fn get(&self, name: &str) -> Result<Option<Image>> {

@@ -6,15 +6,14 @@ use crate::exit::ToolError;
 use crate::output::{Output, printable};
 use holdall::index::Table;
 use holdall::reader::Disk;
-use holdall_images::containerd::registration::{
-    self, LayerLinks, Outcome, RegistrationError, RegistrationOptions, Report,
-};
+use holdall_images::containerd::registration::{self, LayerLinks, Outcome, RegistrationOptions, Report};
 use holdall_images::containerd::snapshotter::service::serve;
 use holdall_images::containerd::snapshotter::{Chains, SnapshotSocket, Snapshots};
 use holdall_images::platform::Platform;
 use sd_notify::NotifyState;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -60,6 +59,7 @@ pub struct Loader {
     plugged: Arc<Plugged>,
     registering: Option<Registering>,
     state: PathBuf,
+    broken: Arc<AtomicBool>,
     _answering: JoinHandle<()>,
 }
 
@@ -145,18 +145,28 @@ impl Loader {
             std::fs::create_dir_all(folder).map_err(|e| ToolError::io(folder.display(), e))?;
         }
         let socket = SnapshotSocket::bind(socket)?;
-        let asked = stop.asked();
+        let (asked, ending) = (stop.asked(), stop.clone());
+        let broken = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&broken);
         let answering = tokio::spawn(async move {
             if let Err(error) = serve(snapshots, &socket, asked).await {
                 output.warn(&format!("the snapshotter has stopped: {error}"));
+                ended.store(true, Ordering::Relaxed);
+                ending.ask();
             }
         });
         Ok(Self {
             plugged,
             registering,
             state: state.to_owned(),
+            broken,
             _answering: answering,
         })
+    }
+
+    /// True where the snapshotter ended though nobody asked it to.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// The disk is mounted: the snapshotter has its chains from now on, and its images are registered.
@@ -178,18 +188,21 @@ impl Loader {
             let chains = Arc::clone(&self.plugged) as Arc<dyn Chains>;
             match runtime.block_on(registration::register(disk, chains, &options, &table)) {
                 Ok(report) => break report,
-                Err(RegistrationError::Unreachable { socket, why }) if !stop.is_asked() => {
+                // containerd is not there yet, or went away meanwhile.
+                Err(error) if error.is_final() && !stop.is_asked() => {
                     if !said {
-                        output.note(format!(
-                            "{socket}: containerd does not answer ({why}); waiting for it"
-                        ));
+                        output.note(format!("{error}; waiting for it"));
                         notify_status("waiting for containerd");
                         said = true;
                     }
                     std::thread::sleep(AGAIN);
                 }
                 Err(_) if stop.is_asked() => return Ok(None),
-                Err(error) => return Err(error.into()),
+                // Containers may run from the mount by now: it does not end for this.
+                Err(error) => {
+                    output.warn(&format!("the images are not registered: {error}"));
+                    return Ok(None);
+                }
             }
         };
         tell(&report, output)?;

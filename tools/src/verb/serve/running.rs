@@ -67,7 +67,11 @@ impl Watched {
             .split([',', ' '])
             .filter(|option| option.starts_with("lowerdir"))
             .flat_map(|option| option.split(['=', ':']))
-            .any(|path| self.0.iter().any(|ours| path.starts_with(ours.as_str())));
+            // containerd shortens long lists by the folder that all have in common: ours then begin with `chains/`.
+            .map(|path| path.replace("\\040", " "))
+            .any(|path| {
+                path.starts_with("chains/") || self.0.iter().any(|ours| path.starts_with(ours.as_str()))
+            });
         lower.then(|| place.split(' ').nth(4).unwrap_or_default().to_owned())
     }
 }
@@ -90,6 +94,7 @@ mod tests {
         for (lower, ours) in [
             ("/run/disk/chains/sha256/ab", true),
             ("/x/1/fs:/var/s/chains/ab", true),
+            ("snapshots/1/fs:chains/ab", true),
             ("/x/1/fs:/x/2/fs", false),
             ("/run/disk/chains/sha2567/ab", false),
         ] {

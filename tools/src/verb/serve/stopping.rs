@@ -6,6 +6,7 @@ use crate::output::{Output, plural};
 use holdall::units::len64;
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Whether the server was asked to stop. Cheap to clone.
@@ -39,6 +40,8 @@ impl Stop {
     }
 }
 
+/// How long after a refusal a second signal means it.
+const INSISTS: Duration = Duration::from_secs(60);
 /// Containers named in a refusal; of more, only their number.
 const NAMED: usize = 5;
 
@@ -50,25 +53,28 @@ pub fn listen(
     output: Output,
 ) -> Result<(), std::io::Error> {
     let wait = move || {
-        let mut refused = false;
+        let mut refused: Option<Instant> = None;
         for _ in signals.forever() {
             if stop.is_asked() {
                 // Open answers are being finished: this one does not wait for them.
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             }
             let running = watched.as_ref().map(Watched::running).unwrap_or_default();
-            if running.is_empty() || refused {
+            if running.is_empty() || refused.is_some_and(|at| at.elapsed() < INSISTS) {
                 stop.ask();
                 continue;
             }
-            refused = true;
+            refused = Some(Instant::now());
             let mut named: Vec<&str> = running.iter().take(NAMED).map(String::as_str).collect();
             if running.len() > NAMED {
                 named.push("…");
             }
             output.warn(&format!(
-                "{} from this disk ({}): not stopping. Stop them first; a second signal ends them with it",
-                plural(len64(running.len()), "container runs").replace("container runss", "containers run"),
+                "{} from this disk ({}): not stopping. Stop them first; a second signal within a minute takes their files away",
+                match running.len() {
+                    1 => "a container runs".to_owned(),
+                    n => format!("{} run", plural(len64(n), "container")),
+                },
                 named.join(", ")
             ));
             super::loader::notify_status("not stopping: containers run from the disk");
