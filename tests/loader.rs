@@ -1,0 +1,233 @@
+//! Containers start straight from the disk, under three real containerds. Nothing mocked.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "a test fails by panicking, and makes files of its own"
+)]
+
+mod stage;
+
+use stage::containerd::{BUSYBOX, Containerd, PAUSE, Runtime, Version, stages};
+use stage::{Running, Said, Stage, sh};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Waits until something is so; what is said if it never is.
+#[track_caller]
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Starts a `holdall serve` that prints into a file: it says more than the one line that [`Running::start`] reads.
+fn started(mut command: std::process::Command, out: &Path) -> Running {
+    let child = command
+        .stdout(std::fs::File::create(out).unwrap())
+        .spawn()
+        .unwrap();
+    Running {
+        child,
+        line: String::new(),
+    }
+}
+
+/// Bytes in files below a folder, by their sizes: RocksDB reserves some 5 MB of blocks beyond, which it does not write.
+fn bytes(folder: &Path) -> u64 {
+    let line = format!(
+        "du -s --apparent-size --block-size=1 {} | cut -f1",
+        folder.display()
+    );
+    sh(&line).trim().parse().unwrap()
+}
+
+/// A node: its stage, with a disk of these of the two test images, written by `holdall add`.
+struct Node {
+    stage: Stage,
+}
+
+impl Node {
+    fn new(tars: &[&str]) -> Option<Self> {
+        let stage = Stage::apart()?;
+        stage.init();
+        let tars: Vec<String> = tars
+            .iter()
+            .map(|tar| format!("docker-archive:{}/images/{tar}.tar", stages().display()))
+            .collect();
+        stage.add(&tars).code(0);
+        std::fs::create_dir_all(stage.path("mnt")).unwrap();
+        Some(Self { stage })
+    }
+
+    fn snapshotter(&self) -> PathBuf {
+        self.stage.path("holdall.sock")
+    }
+
+    fn containerd(&self, version: Version) -> Containerd {
+        let extra = version.snapshotter("holdall", &self.snapshotter());
+        Containerd::start(&self.stage, version, &extra)
+    }
+
+    /// `holdall serve`, all of it; with standard error in the file `said`.
+    fn command(&self, containerd: &Containerd, more: &[&str]) -> std::process::Command {
+        let path = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let mut args = vec!["serve".to_owned(), path(self.stage.disk())];
+        args.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
+        args.extend(["--mount".to_owned(), path(self.stage.path("mnt"))]);
+        args.extend(["--snapshotter".to_owned(), path(self.snapshotter())]);
+        args.extend(["--containerd".to_owned(), path(containerd.socket.clone())]);
+        args.extend(more.iter().map(|&arg| arg.to_owned()));
+        let mut command = self.stage.command(args);
+        command.stderr(std::fs::File::create(self.stage.path("said")).unwrap());
+        command
+    }
+
+    /// Starts it and waits until the images are registered.
+    #[track_caller]
+    fn serve(&self, containerd: &Containerd, more: &[&str]) -> Running {
+        let running = started(self.command(containerd, more), &self.stage.path("out"));
+        let start = Instant::now();
+        until("both images are registered", || {
+            let names = names(containerd);
+            names.contains(PAUSE) && names.contains(BUSYBOX)
+        });
+        until("all is said", || {
+            let out = std::fs::read_to_string(self.stage.path("out")).unwrap_or_default();
+            out.contains(" images: ")
+        });
+        // A containerd that was there first tries our socket again only after a pause of its own.
+        until("containerd has found the snapshotter", || {
+            let said = containerd.try_ctr("-n k8s.io snapshots --snapshotter holdall ls");
+            said.code == 0
+        });
+        eprintln!(
+            "{:?}: registered and reachable after {:?}",
+            containerd.version,
+            start.elapsed()
+        );
+        running
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.stage.path("said")).unwrap_or_default()
+    }
+}
+
+fn names(containerd: &Containerd) -> String {
+    containerd.try_ctr("-n k8s.io images ls -q").out
+}
+
+/// Runs a line in a container of the disk's image, to its end.
+fn run(containerd: &Containerd, runtime: Runtime, id: &str, line: &str) -> Said {
+    // ctr copies the output beside the container; one that ends at once can be gone before it has begun.
+    containerd.try_ctr(&format!(
+        "-n k8s.io run --rm --snapshotter holdall --runc-binary {} {BUSYBOX} {id} sh -c '{line}; code=$?; sleep 0.2; exit $code'",
+        runtime.name()
+    ))
+}
+
+fn plugged_in(version: Version) {
+    if !version.is_ready() {
+        return;
+    }
+    let Some(node) = Node::new(&["pause", "busybox"]) else {
+        return;
+    };
+    let containerd = node.containerd(version);
+    let (root, state) = (containerd.folder.join("root"), node.stage.path("state"));
+    let before = bytes(&root) + bytes(&state);
+    let disk = sh(&format!(
+        "cd {} && find . -type f | sort | xargs sha256sum",
+        node.stage.disk().display()
+    ));
+    let mut serving = node.serve(&containerd, &["--allow-unsigned"]);
+    for runtime in Runtime::ALL {
+        let id = format!("first-{}", runtime.name());
+        run(
+            &containerd,
+            runtime,
+            &id,
+            "cat /etc/motd; echo mine >/etc/motd; cat /etc/motd",
+        )
+        .code(0)
+        .says("above\nmine\n");
+        // What a container wrote is gone with it.
+        let id = format!("second-{}", runtime.name());
+        run(&containerd, runtime, &id, "cat /etc/motd; ls /gone | wc -l")
+            .code(0)
+            .says("above\n0\n");
+    }
+    // By the CRI, from the disk's pause image too: nothing can be pulled from a host that does not exist.
+    let pod = containerd.pod(Runtime::Runc);
+    let container = pod.start(BUSYBOX, "cat /etc/motd; sleep 1000");
+    pod.wait_for(&container, "above\n");
+    pod.remove();
+    let grown = (bytes(&root) + bytes(&state)).saturating_sub(before);
+    eprintln!("{version:?}: {grown} bytes on the node");
+    assert!(grown < 2 << 20, "{grown} bytes were written on the node");
+    // Of content the node has configs and manifests, and no layer.
+    let content = root.join("io.containerd.content.v1.content/blobs");
+    let large = sh(&format!("find {} -type f -size +8k", content.display()));
+    assert_eq!(large, "", "layers in the content store");
+    assert_eq!(serving.stop(), 0, "{}", node.said());
+    assert_eq!(
+        sh(&format!(
+            "cd {} && find . -type f | sort | xargs sha256sum",
+            node.stage.disk().display()
+        )),
+        disk
+    );
+    node.stage.assert_whole();
+}
+
+#[test]
+fn containerd_1_6_runs_the_disk_s_images_without_a_pull_and_writes_only_metadata() {
+    plugged_in(Version::V1_6);
+}
+
+#[test]
+fn containerd_1_7_runs_the_disk_s_images_without_a_pull_and_writes_only_metadata() {
+    plugged_in(Version::V1_7);
+}
+
+#[test]
+fn containerd_2_runs_the_disk_s_images_without_a_pull_and_writes_only_metadata() {
+    plugged_in(Version::V2);
+}
+
+#[test]
+fn a_disk_that_nobody_vouches_for_is_not_served_to_containerd() {
+    let Some(node) = Node::new(&["pause"]) else { return };
+    let disk = node.stage.disk();
+    let serve = |more: &[&str]| {
+        let (socket, mnt) = (node.snapshotter(), node.stage.path("mnt"));
+        let mut args = vec!["serve", disk.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+        args.extend(["--mount", mnt.to_str().unwrap()]);
+        args.extend(["--snapshotter", socket.to_str().unwrap()]);
+        args.extend(more);
+        node.stage.command(args)
+    };
+    let said: Said = serve(&[]).output().unwrap().into();
+    said.code(4).says("--root").says("--allow-unsigned");
+    let info = node
+        .stage
+        .run(["info", "--json", disk.to_str().unwrap()])
+        .code(0)
+        .json();
+    let root = info["root"].as_str().unwrap();
+    let wrong = "ab".repeat(32);
+    let said: Said = serve(&["--root", &wrong]).output().unwrap().into();
+    said.code(4).says(root).says(&wrong);
+    let out = node.stage.path("out");
+    let mut running = started(serve(&["--root", root]), &out);
+    until("it serves", || {
+        std::fs::read_to_string(&out).unwrap().contains("mounted on")
+    });
+    assert_eq!(running.stop(), 0);
+}
