@@ -116,7 +116,9 @@ fn options() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_block_based_table_factory(&table);
-    options.set_write_buffer_size(1024 * 1024);
+    // What is reserved beforehand counts on the node's disk: by default four mebibytes for a list of files alone.
+    options.set_manifest_preallocation_size(16 * 1024);
+    options.set_write_buffer_size(256 * 1024);
     options.set_max_write_buffer_number(2);
     options.set_max_open_files(32);
     options.set_compression_type(rocksdb::DBCompressionType::None);
