@@ -201,6 +201,87 @@ fn containerd_2_runs_the_disk_s_images_without_a_pull_and_writes_only_metadata()
     plugged_in(Version::V2);
 }
 
+/// Killed, started again, containerd restarted, asked to stop while a container runs, unloaded.
+fn comes_back(version: Version) {
+    if !version.is_ready() {
+        return;
+    }
+    let Some(node) = Node::new(&["pause", "busybox"]) else {
+        return;
+    };
+    let mut containerd = node.containerd(version);
+    let mut serving = node.serve(&containerd, &["--allow-unsigned"]);
+    let list = |containerd: &Containerd| {
+        containerd
+            .try_ctr("-n k8s.io snapshots --snapshotter holdall ls")
+            .out
+    };
+    let before = list(&containerd);
+    assert!(before.lines().count() > 3, "{before}");
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    serving = node.serve(&containerd, &["--allow-unsigned"]);
+    assert_eq!(list(&containerd), before);
+    run(&containerd, Runtime::Runc, "after-kill", "cat /etc/motd")
+        .code(0)
+        .says("above");
+    containerd.restart();
+    until("containerd is back", || names(&containerd).contains(BUSYBOX));
+    assert_eq!(list(&containerd), before);
+    run(&containerd, Runtime::Runc, "after-restart", "cat /etc/motd")
+        .code(0)
+        .says("above");
+
+    containerd
+        .try_ctr(&format!(
+            "-n k8s.io run -d --snapshotter holdall {BUSYBOX} stays sleep 1000"
+        ))
+        .code(0);
+    let pid = serving.child.id();
+    sh(&format!("kill -TERM {pid}"));
+    until("it refuses to stop", || node.said().contains("not stopping"));
+    assert!(serving.child.try_wait().unwrap().is_none(), "{}", node.said());
+    containerd.try_ctr("-n k8s.io tasks kill -s 9 stays").code(0);
+    until("the container has ended", || {
+        containerd
+            .try_ctr("-n k8s.io tasks ls")
+            .out
+            .lines()
+            .any(|line| line.contains("stays") && line.contains("STOPPED"))
+    });
+    containerd.try_ctr("-n k8s.io tasks rm stays");
+    containerd.try_ctr("-n k8s.io containers rm stays").code(0);
+
+    let (disk, socket) = (node.stage.disk(), containerd.socket.clone());
+    node.stage
+        .run([
+            "unload",
+            disk.to_str().unwrap(),
+            "--containerd",
+            socket.to_str().unwrap(),
+        ])
+        .code(0)
+        .says("removed");
+    let left = names(&containerd);
+    assert!(!left.contains(BUSYBOX) && !left.contains(PAUSE), "{left}");
+    assert_eq!(serving.stop(), 0, "{}", node.said());
+}
+
+#[test]
+fn under_containerd_1_6_a_killed_loader_and_a_restarted_containerd_come_back() {
+    comes_back(Version::V1_6);
+}
+
+#[test]
+fn under_containerd_1_7_a_killed_loader_and_a_restarted_containerd_come_back() {
+    comes_back(Version::V1_7);
+}
+
+#[test]
+fn under_containerd_2_a_killed_loader_and_a_restarted_containerd_come_back() {
+    comes_back(Version::V2);
+}
+
 #[test]
 fn a_disk_that_nobody_vouches_for_is_not_served_to_containerd() {
     let Some(node) = Node::new(&["pause"]) else { return };

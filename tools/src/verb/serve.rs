@@ -99,6 +99,14 @@ impl Args {
     }
 }
 
+/// Who reads what is said may go away: the containers do not end for that.
+fn heard(said: Result<(), ToolError>) -> Result<(), ToolError> {
+    match said {
+        Err(ToolError::Closed) => Ok(()),
+        other => other,
+    }
+}
+
 /// Runs the verb.
 pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let options = RegistryOptions::default();
@@ -171,24 +179,24 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         .map(|folder| mount::mount(disk.clone(), folder, false, *output))
         .transpose()?;
     let generation = disk.root().generation;
-    output.line(format!(
+    heard(output.line(format!(
         "serving generation {generation} of {} on http://{address}",
         args.medium.display()
-    ))?;
+    )))?;
     if let Some(mounted) = &mounted {
-        output.line(format!("mounted on {}", mounted.mountpoint().display()))?;
+        heard(output.line(format!("mounted on {}", mounted.mountpoint().display())))?;
     }
     let registered = match &mut loader {
         Some(loader) => loader.plug(&disk, &runtime, &stop, output)?,
         None => None,
     };
-    output.result(&json!({
+    heard(output.result(&json!({
         "serving": format!("http://{address}"),
         "mounted": mounted.as_ref().map(holdall_fs::Mounted::mountpoint),
         "snapshotter": args.snapshotter,
         "registered": registered,
         "disk": output::generation(disk.root(), disk.root_hash()),
-    }))?;
+    })))?;
     loader::notify_ready(true);
     let served = runtime.block_on(registry::serve(
         listener,

@@ -205,7 +205,7 @@ impl Loader {
                 }
             }
         };
-        tell(&report, output)?;
+        super::heard(tell(&report, output))?;
         Ok(Some(report))
     }
 }
