@@ -93,11 +93,7 @@ impl Node {
     fn serve(&self, containerd: &Containerd, more: &[&str]) -> Running {
         let running = started(self.command(containerd, more), &self.stage.path("out"));
         let start = Instant::now();
-        until("both images are registered", || {
-            let names = names(containerd);
-            names.contains(PAUSE) && names.contains(BUSYBOX)
-        });
-        until("all is said", || {
+        until("all is registered and said", || {
             let out = std::fs::read_to_string(self.stage.path("out")).unwrap_or_default();
             out.contains(" images: ")
         });
@@ -201,6 +197,70 @@ fn containerd_2_runs_the_disk_s_images_without_a_pull_and_writes_only_metadata()
     plugged_in(Version::V2);
 }
 
+/// Writes in a container, and makes a snapshot of it that others can start from.
+fn commits(containerd: &Containerd, id: &str) {
+    let all = format!(
+        "-n k8s.io run --snapshotter holdall {BUSYBOX} {id} sh -c 'echo mine >/written; rm /etc/motd; sleep 0.2'"
+    );
+    containerd.try_ctr(&all).code(0);
+    let snapshots = "-n k8s.io snapshots --snapshotter holdall";
+    containerd
+        .try_ctr(&format!("{snapshots} commit {id}-kept {id}"))
+        .code(0);
+    let info = containerd.try_ctr(&format!("{snapshots} info {id}-kept")).code(0);
+    info.says("Committed");
+    containerd
+        .try_ctr(&format!("{snapshots} prepare {id}-next {id}-kept"))
+        .code(0);
+    let mounts = containerd
+        .try_ctr(&format!("{snapshots} mounts /mnt {id}-next"))
+        .code(0);
+    mounts.says("overlay");
+    for name in ["next", "kept"] {
+        containerd.try_ctr(&format!("{snapshots} rm {id}-{name}")).code(0);
+    }
+    containerd
+        .try_ctr(&format!("-n k8s.io containers rm {id}"))
+        .code(0);
+}
+
+/// An image that the disk does not have is unpacked, run, written in and committed by the same snapshotter.
+fn foreign(version: Version) {
+    if !version.is_ready() {
+        return;
+    }
+    let Some(node) = Node::new(&["pause"]) else { return };
+    let containerd = node.containerd(version);
+    let mut serving = node.serve(&containerd, &["--allow-unsigned"]);
+    assert!(!names(&containerd).contains(BUSYBOX));
+    containerd.import("k8s.io", "holdall");
+    run(
+        &containerd,
+        Runtime::Runc,
+        "foreign",
+        "cat /etc/motd; ls /gone | wc -l",
+    )
+    .code(0)
+    .says("above\n0\n");
+    commits(&containerd, "foreign-written");
+    assert_eq!(serving.stop(), 0, "{}", node.said());
+}
+
+#[test]
+fn under_containerd_1_6_a_foreign_image_is_unpacked_run_and_committed() {
+    foreign(Version::V1_6);
+}
+
+#[test]
+fn under_containerd_1_7_a_foreign_image_is_unpacked_run_and_committed() {
+    foreign(Version::V1_7);
+}
+
+#[test]
+fn under_containerd_2_a_foreign_image_is_unpacked_run_and_committed() {
+    foreign(Version::V2);
+}
+
 /// Killed, started again, containerd restarted, asked to stop while a container runs, unloaded.
 fn comes_back(version: Version) {
     if !version.is_ready() {
@@ -225,6 +285,7 @@ fn comes_back(version: Version) {
     run(&containerd, Runtime::Runc, "after-kill", "cat /etc/motd")
         .code(0)
         .says("above");
+    commits(&containerd, "written");
     containerd.restart();
     until("containerd is back", || names(&containerd).contains(BUSYBOX));
     assert_eq!(list(&containerd), before);
@@ -280,6 +341,50 @@ fn under_containerd_1_7_a_killed_loader_and_a_restarted_containerd_come_back() {
 #[test]
 fn under_containerd_2_a_killed_loader_and_a_restarted_containerd_come_back() {
     comes_back(Version::V2);
+}
+
+#[test]
+fn a_disk_that_is_not_there_is_waited_for_and_one_that_goes_away_is_named() {
+    if !Version::V1_6.is_ready() {
+        return;
+    }
+    let Some(node) = Node::new(&["pause", "busybox"]) else {
+        return;
+    };
+    let (disk, away) = (node.stage.disk(), node.stage.path("away"));
+    std::fs::rename(&disk, &away).unwrap();
+    let containerd = node.containerd(Version::V1_6);
+    let out = node.stage.path("out");
+    let mut serving = started(node.command(&containerd, &["--allow-unsigned"]), &out);
+    until("it waits for the disk", || node.said().contains("no disk yet"));
+    // The snapshotter answers for what is not of the disk.
+    until("containerd has found the snapshotter", || {
+        containerd
+            .try_ctr("-n k8s.io snapshots --snapshotter holdall ls")
+            .code
+            == 0
+    });
+    std::fs::rename(&away, &disk).unwrap();
+    until("the disk's images are registered", || {
+        std::fs::read_to_string(&out)
+            .unwrap_or_default()
+            .contains(" images: ")
+    });
+    run(&containerd, Runtime::Runc, "one", "cat /etc/motd")
+        .code(0)
+        .says("above");
+    std::fs::rename(&disk, &away).unwrap();
+    let said = run(&containerd, Runtime::Runc, "two", "cat /etc/motd");
+    assert!(said.code != 0, "{said:?}");
+    assert!(
+        said.err.contains("unavailable") || said.err.contains("disk"),
+        "{said:?}"
+    );
+    std::fs::rename(&away, &disk).unwrap();
+    run(&containerd, Runtime::Runc, "three", "cat /etc/motd")
+        .code(0)
+        .says("above");
+    assert_eq!(serving.stop(), 0, "{}", node.said());
 }
 
 #[test]
