@@ -356,13 +356,15 @@ impl Node {
     pub fn container(&self, image: &str, script: &str) -> String {
         // Without the pause ctr can miss what a container prints that ends at once.
         let script = format!("{script}; sleep 0.5");
+        // runc knows containers by their names alone, whichever containerd they are of: tests run beside each other.
+        let id = format!("{}", self.folder.path().file_name().unwrap().display());
         self.ctr(&[
             "run",
             "--rm",
             "--snapshotter",
             "holdall",
             image,
-            "c1",
+            &id,
             "sh",
             "-ec",
             &script,
