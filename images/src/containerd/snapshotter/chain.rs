@@ -1,7 +1,6 @@
 //! What the snapshotter knows of a disk: which chains it has, and where their merged trees are shown.
 
 use holdall::ids::Sha256;
-use holdall::reader::Disk;
 use std::path::PathBuf;
 
 /// The chains of the disk that is plugged in. Answers must be quick: containerd waits for them.
@@ -19,26 +18,4 @@ pub trait Chains: Send + Sync + 'static {
 pub struct Absent {
     /// What is missing, for people.
     pub why: String,
-}
-
-/// The chains of an opened disk that is mounted.
-#[derive(Debug, Clone)]
-pub struct MountedDisk {
-    /// The disk: it says which chains there are.
-    pub disk: Disk,
-    /// Where it is mounted: an absolute path. Chains are shown in `chains/sha256` below it.
-    pub mount: PathBuf,
-}
-
-impl Chains for MountedDisk {
-    fn has(&self, chain_id: &Sha256) -> Result<bool, Absent> {
-        match self.disk.chain(chain_id) {
-            Ok(chain) => Ok(chain.is_some()),
-            Err(err) => Err(Absent { why: err.to_string() }),
-        }
-    }
-
-    fn directory(&self, chain_id: &Sha256) -> PathBuf {
-        self.mount.join("chains/sha256").join(chain_id.to_hex())
-    }
 }

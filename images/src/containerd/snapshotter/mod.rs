@@ -19,7 +19,7 @@ mod stack;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Absent, Chains, MountedDisk};
+pub use chain::{Absent, Chains};
 pub use error::{Result, SnapshotError};
 pub use mount::Mount;
 pub use record::{Info, Kind, Labels, MAX_LABELS, MAX_NAME, Usage};
