@@ -1,0 +1,426 @@
+//! What leads a model through a segment: it predicts each decision of its encoder, and the guide says what the stream
+//! has. [`Recorder`] knows the stream and notes where the prediction fails; [`Player`] knows those corrections and
+//! writes the stream. Both answer the same to the same model, which is the proof that a recipe gives the stream.
+
+use super::bits::BitWriter;
+use super::correction::{Correction, CorrectionReader, CorrectionWriter, Damage};
+use super::inflate::{Block, Codes, Shape, fixed};
+use super::segment::Input;
+use super::token::{
+    DISTANCE_BASE, DISTANCE_EXTRA, DISTANCES, END, LENGTH_BASE, LENGTH_EXTRA, LITERALS, Token, distance_code,
+    length_code,
+};
+
+/// Says what the stream has, where a model predicts. A model calls [`token`](Self::token) and then
+/// [`ends`](Self::ends) for every token, and [`block`](Self::block) when a block has ended.
+pub trait Guide {
+    /// The next token, for the one that the model predicts. It never reaches beyond the segment's end.
+    fn token(&mut self, predicted: Token) -> Token;
+
+    /// Whether the block ends behind the last token, for what the model predicts. It does at the segment's end.
+    fn ends(&mut self, predicted: bool) -> bool;
+
+    /// The tokens of the block so far.
+    fn tokens(&self) -> &[Token];
+
+    /// Closes the block that has ended, for the shape and mark that the model predicts. False where there is no more
+    /// to predict: the segment has ended, or nobody wants the rest.
+    fn block(&mut self, shape: Shape, last: bool) -> bool;
+}
+
+/// Compares a model's predictions with a stream.
+pub struct Recorder<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    end: usize,
+    /// Those from the current block on.
+    tokens: &'a [Token],
+    blocks: &'a [Block],
+    /// Of the current block: the tokens so far, and where its plaintext ends.
+    count: usize,
+    block_end: usize,
+    /// What the model predicts within a stored block, which has no tokens.
+    stored: Option<Vec<Token>>,
+    /// Tokens of the segment so far.
+    total: u64,
+    corrections: CorrectionWriter,
+    limit: usize,
+}
+
+impl<'a> Recorder<'a> {
+    /// A recorder for the segment of `input` that the stream writes as `blocks` of `tokens`. It gives up when the
+    /// corrections take more than `limit` bytes.
+    #[must_use]
+    pub fn new(input: &Input<'a>, tokens: &'a [Token], blocks: &'a [Block], limit: usize) -> Self {
+        let mut recorder = Self {
+            bytes: input.bytes,
+            at: input.start,
+            end: input.end,
+            tokens,
+            blocks,
+            count: 0,
+            block_end: input.start,
+            stored: None,
+            total: 0,
+            corrections: CorrectionWriter::default(),
+            limit,
+        };
+        recorder.open();
+        recorder
+    }
+
+    /// Whether the segment has plaintext that a model has to predict.
+    #[must_use]
+    pub fn wants_more(&self) -> bool {
+        self.at < self.end && self.corrections.len() <= self.limit
+    }
+
+    /// The corrections; none if they take more than the limit, or the model stopped early.
+    #[must_use]
+    pub fn finish(self) -> Option<Vec<u8>> {
+        (self.at == self.end && self.blocks.is_empty() && self.corrections.len() <= self.limit)
+            .then(|| self.corrections.into_bytes())
+    }
+
+    fn correct(&mut self, correction: &Correction) {
+        self.corrections.push(self.total, correction);
+    }
+
+    /// Notes the blocks without plaintext that come next, and takes up the one behind.
+    fn open(&mut self) {
+        while let Some((block, rest)) = self.blocks.split_first() {
+            if block.plain > 0 {
+                self.block_end = self.at + block.plain;
+                self.stored = (block.shape == Shape::Stored).then(|| self.stored.take().unwrap_or_default());
+                if let Some(tokens) = &mut self.stored {
+                    tokens.clear();
+                }
+                return;
+            }
+            self.correct(&Correction::Empty {
+                shape: block.shape.clone(),
+                last: block.last,
+                padding: block.padding,
+            });
+            self.blocks = rest;
+        }
+    }
+}
+
+impl Guide for Recorder<'_> {
+    #[inline]
+    fn token(&mut self, predicted: Token) -> Token {
+        let actual = match &mut self.stored {
+            None => self.tokens[self.count],
+            Some(tokens) => {
+                let actual = if self.at + predicted.length() <= self.block_end {
+                    predicted
+                } else {
+                    Token::literal(self.bytes[self.at])
+                };
+                tokens.push(actual);
+                actual
+            }
+        };
+        if actual != predicted {
+            self.correct(&Correction::Token(actual));
+        }
+        self.count += 1;
+        self.total += 1;
+        self.at += actual.length();
+        actual
+    }
+
+    #[inline]
+    fn ends(&mut self, predicted: bool) -> bool {
+        let actual = self.at == self.block_end;
+        if actual != predicted && self.at < self.end {
+            self.correct(&Correction::End);
+        }
+        actual
+    }
+
+    fn tokens(&self) -> &[Token] {
+        self.stored.as_deref().unwrap_or(&self.tokens[..self.count])
+    }
+
+    fn block(&mut self, shape: Shape, last: bool) -> bool {
+        let Some((block, rest)) = self.blocks.split_first() else {
+            return false;
+        };
+        if block.shape != shape {
+            self.correct(&Correction::Shape(block.shape.clone()));
+        }
+        if block.last != last {
+            self.correct(&Correction::Last);
+        }
+        if block.padding != 0 {
+            self.correct(&Correction::Padding(block.padding));
+        }
+        self.tokens = &self.tokens[block.tokens..];
+        self.blocks = rest;
+        self.count = 0;
+        self.open();
+        self.wants_more()
+    }
+}
+
+/// Writes a stream from a model's predictions and the corrections to them.
+pub struct Player<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    end: usize,
+    block_start: usize,
+    tokens: Vec<Token>,
+    total: u64,
+    reader: CorrectionReader<'a>,
+    /// The next correction, and the number of tokens that it comes behind; `u64::MAX` where there is none.
+    next: Option<Correction>,
+    next_at: u64,
+    damage: Option<Damage>,
+    out: BitWriter,
+}
+
+impl<'a> Player<'a> {
+    /// A player for the segment of `input` with these corrections, that writes to `out`.
+    #[must_use]
+    pub fn new(input: &Input<'a>, corrections: &'a [u8], out: BitWriter) -> Self {
+        let mut player = Self {
+            bytes: input.bytes,
+            at: input.start,
+            end: input.end,
+            block_start: input.start,
+            tokens: Vec::new(),
+            total: 0,
+            reader: CorrectionReader::new(corrections),
+            next: None,
+            next_at: 0,
+            damage: None,
+            out,
+        };
+        player.advance();
+        player.empties();
+        player
+    }
+
+    /// Whether the segment has plaintext that a model has to predict.
+    #[must_use]
+    pub fn wants_more(&self) -> bool {
+        self.at < self.end && self.damage.is_none()
+    }
+
+    /// What was written.
+    ///
+    /// # Errors
+    /// [`Damage`] where a correction cannot be read, or none of its kind fits its place.
+    pub fn finish(self) -> Result<BitWriter, Damage> {
+        if let Some(damage) = self.damage {
+            return Err(damage);
+        }
+        if self.next.is_some() || self.at < self.end || !self.tokens.is_empty() {
+            return Err(self.reader.damage("a correction that does not fit its place"));
+        }
+        Ok(self.out)
+    }
+
+    fn advance(&mut self) {
+        match self.reader.next() {
+            Ok(Some((gap, correction))) => {
+                self.next = Some(correction);
+                self.next_at = self.total.saturating_add(gap);
+            }
+            Ok(None) => (self.next, self.next_at) = (None, u64::MAX),
+            Err(damage) => {
+                self.damage = Some(damage);
+                (self.next, self.next_at) = (None, u64::MAX);
+            }
+        }
+    }
+
+    /// Takes the next correction if it comes here and is one that `wanted` takes.
+    fn take<T>(&mut self, wanted: impl FnOnce(&Correction) -> Option<T>) -> Option<T> {
+        if self.next_at != self.total {
+            return None;
+        }
+        let taken = wanted(self.next.as_ref()?)?;
+        self.advance();
+        Some(taken)
+    }
+
+    fn empties(&mut self) {
+        while let Some((shape, last, padding)) = self.take(|correction| match correction {
+            Correction::Empty { shape, last, padding } => Some((shape.clone(), *last, *padding)),
+            _ => None,
+        }) {
+            write_block(&mut self.out, &shape, last, padding, &[], &[]);
+        }
+    }
+
+    #[cold]
+    fn corrected_token(&mut self) -> Option<Token> {
+        self.take(|correction| match correction {
+            Correction::Token(token) => Some(*token),
+            _ => None,
+        })
+    }
+}
+
+impl Guide for Player<'_> {
+    #[inline]
+    fn token(&mut self, predicted: Token) -> Token {
+        let mut token = predicted;
+        if self.next_at == self.total
+            && let Some(corrected) = self.corrected_token()
+        {
+            token = corrected;
+        }
+        if token.is_literal() || self.at + token.length() > self.end {
+            token = Token::literal(self.bytes.get(self.at).copied().unwrap_or(0));
+        }
+        self.tokens.push(token);
+        self.total += 1;
+        self.at += token.length();
+        token
+    }
+
+    #[inline]
+    fn ends(&mut self, predicted: bool) -> bool {
+        if self.at >= self.end {
+            return true;
+        }
+        if self.next_at == self.total
+            && self
+                .take(|correction| (*correction == Correction::End).then_some(()))
+                .is_some()
+        {
+            return !predicted;
+        }
+        predicted
+    }
+
+    fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
+    fn block(&mut self, shape: Shape, last: bool) -> bool {
+        let shape = self
+            .take(|correction| match correction {
+                Correction::Shape(shape) => Some(shape.clone()),
+                _ => None,
+            })
+            .unwrap_or(shape);
+        let last = last
+            ^ self
+                .take(|correction| (*correction == Correction::Last).then_some(()))
+                .is_some();
+        let padding = self
+            .take(|correction| match correction {
+                Correction::Padding(padding) => Some(*padding),
+                _ => None,
+            })
+            .unwrap_or(0);
+        let plain = &self.bytes[self.block_start..self.at];
+        write_block(&mut self.out, &shape, last, padding, &self.tokens, plain);
+        self.block_start = self.at;
+        self.tokens.clear();
+        self.empties();
+        self.wants_more()
+    }
+}
+
+/// Writes one block. A stored one is `plain`, cut to 65,535 bytes; another is `tokens`.
+fn write_block(out: &mut BitWriter, shape: &Shape, last: bool, padding: u8, tokens: &[Token], plain: &[u8]) {
+    out.write(u64::from(last), 1);
+    match shape {
+        Shape::Stored => {
+            let plain = &plain[..plain.len().min(0xffff)];
+            out.write(0, 2);
+            out.align(padding);
+            let length = plain.len() as u16;
+            out.write(u64::from(length), 16);
+            out.write(u64::from(!length), 16);
+            out.bytes(plain);
+        }
+        Shape::Fixed => {
+            let (literals, distances) = fixed();
+            out.write(1, 2);
+            write_tokens(out, &literals, &distances, tokens);
+        }
+        Shape::Dynamic(codes) => {
+            let Codes {
+                literals,
+                distances,
+                header,
+            } = &**codes;
+            out.write(2, 2);
+            out.append(header);
+            write_tokens(out, literals, distances, tokens);
+        }
+    }
+}
+
+/// A code and how many bits it has, the first bit lowest.
+#[derive(Clone, Copy, Default)]
+struct Code {
+    bits: u32,
+    count: u32,
+}
+
+/// The canonical codes of these lengths (RFC 1951, 3.2.2).
+fn assign<const N: usize>(lengths: &[u8; N]) -> [Code; N] {
+    let mut next = [0u32; 17];
+    for length in lengths {
+        next[usize::from(*length & 15) + 1] += u32::from(*length > 0);
+    }
+    let mut code = 0u32;
+    for slot in &mut next[1..] {
+        code = (code + *slot) << 1;
+        *slot = code;
+    }
+    let mut codes = [Code::default(); N];
+    for (slot, length) in codes.iter_mut().zip(lengths) {
+        let count = u32::from(*length & 15);
+        if count > 0 {
+            let value = &mut next[count as usize];
+            *slot = Code {
+                bits: value.reverse_bits() >> (32 - count),
+                count,
+            };
+            *value += 1;
+        }
+    }
+    codes
+}
+
+fn write_tokens(
+    out: &mut BitWriter,
+    literals: &[u8; LITERALS],
+    distances: &[u8; DISTANCES],
+    tokens: &[Token],
+) {
+    let (literals, distances) = (assign(literals), assign(distances));
+    for token in tokens {
+        if token.is_literal() {
+            let code = literals[usize::from(token.byte())];
+            out.write(u64::from(code.bits), code.count);
+            continue;
+        }
+        let (length, distance) = (token.length(), token.distance());
+        let symbol = length_code(length);
+        let code = literals[257 + symbol];
+        let extra = (length - usize::from(LENGTH_BASE[symbol])) as u64;
+        out.write(
+            u64::from(code.bits) | extra << code.count,
+            code.count + u32::from(LENGTH_EXTRA[symbol]),
+        );
+        let symbol = distance_code(distance);
+        let code = distances[symbol];
+        let extra = (distance - usize::from(DISTANCE_BASE[symbol])) as u64;
+        out.write(
+            u64::from(code.bits) | extra << code.count,
+            code.count + u32::from(DISTANCE_EXTRA[symbol]),
+        );
+    }
+    let end = literals[END];
+    out.write(u64::from(end.bits), end.count);
+}

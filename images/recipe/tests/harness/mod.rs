@@ -1,0 +1,164 @@
+//! Streams of real encoders, taken apart and put together again.
+
+use holdall_recipe::deflate::bits::BitWriter;
+use holdall_recipe::deflate::encoder::{Encoder, Models};
+use holdall_recipe::deflate::inflate::{Block, Inflater};
+use holdall_recipe::deflate::segment::{HISTORY, Input, LOOKAHEAD, rebuild, record};
+use holdall_recipe::deflate::token::Token;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+/// A deflate stream, read.
+pub struct Stream {
+    pub plain: Vec<u8>,
+    pub tokens: Vec<Token>,
+    pub blocks: Vec<Block>,
+    /// Whole bytes that the stream takes.
+    pub bytes: usize,
+}
+
+pub fn read(deflate: &[u8]) -> Stream {
+    let mut inflater = Inflater::new(deflate);
+    let (mut plain, mut tokens, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
+    loop {
+        let block = inflater.block(&mut plain, &mut tokens).expect("a deflate stream");
+        let last = block.last;
+        blocks.push(block);
+        if last {
+            break;
+        }
+    }
+    let bytes = inflater.position().div_ceil(8) as usize;
+    Stream {
+        plain,
+        tokens,
+        blocks,
+        bytes,
+    }
+}
+
+/// What it took to say a stream over again.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Cost {
+    pub segments: usize,
+    pub corrections: usize,
+}
+
+/// Cuts the stream at the first block's end behind every `target` bytes of plaintext, records each segment with
+/// `encoder`, rebuilds each by itself, and compares with the stream. The models are used for all segments in turn and
+/// must not remember any.
+pub fn round_trip(deflate: &[u8], encoder: Encoder, target: usize) -> Cost {
+    let stream = read(deflate);
+    let mut cost = Cost::default();
+    let (mut models, mut others) = (Models::default(), Models::default());
+    let (mut block, mut token, mut at) = (0, 0, 0);
+    let (mut carry, mut count) = (0, 0);
+    let mut rebuilt = Vec::new();
+    while block < stream.blocks.len() {
+        let (block_from, token_from, from) = (block, token, at);
+        while block < stream.blocks.len() && (at - from < target || stream.blocks[block].plain == 0) {
+            at += stream.blocks[block].plain;
+            token += stream.blocks[block].tokens;
+            block += 1;
+        }
+        let low = from.saturating_sub(HISTORY);
+        let input = Input {
+            bytes: &stream.plain[low..stream.plain.len().min(at + LOOKAHEAD)],
+            start: from - low,
+            end: at - low,
+            offset: from as u64,
+        };
+        let (tokens, blocks) = (
+            &stream.tokens[token_from..token],
+            &stream.blocks[block_from..block],
+        );
+        let corrections = record(encoder, &mut models, &input, tokens, blocks, usize::MAX)
+            .expect("no limit to corrections");
+        cost.corrections += corrections.len();
+        cost.segments += 1;
+        let out = rebuild(
+            encoder,
+            &mut others,
+            &input,
+            &corrections,
+            BitWriter::carrying(carry, count),
+        )
+        .expect("corrections just made");
+        let bytes;
+        (bytes, carry, count) = out.finish();
+        rebuilt.extend_from_slice(&bytes);
+        let end = rebuilt.len();
+        assert!(
+            rebuilt[end - bytes.len()..] == deflate[end - bytes.len()..end],
+            "the segment of plaintext {from}..{at} with {encoder:?}"
+        );
+    }
+    if count > 0 {
+        assert_eq!(
+            deflate[rebuilt.len()] & ((1 << count) - 1),
+            carry,
+            "the last bits"
+        );
+        rebuilt.push(carry);
+    }
+    assert_eq!(rebuilt.len(), stream.bytes);
+    cost
+}
+
+/// What `command` prints when it is given `stdin`.
+pub fn run(command: &mut Command, stdin: &[u8]) -> Vec<u8> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|err| panic!("{command:?}: {err}"));
+    let mut pipe = child.stdin.take().expect("a pipe");
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || pipe.write_all(stdin));
+        child.wait_with_output()
+    })
+    .unwrap_or_else(|err| panic!("{command:?}: {err}"));
+    assert!(output.status.success(), "{command:?}: {}", output.status);
+    output.stdout
+}
+
+/// The deflate stream of a gzip file's first member: its header is cut off, its trailer may stand behind.
+pub fn member(gzip: &[u8]) -> &[u8] {
+    assert_eq!(gzip[..3], [0x1f, 0x8b, 8], "a gzip file");
+    let flags = gzip[3];
+    let mut at = 10;
+    if flags & 4 != 0 {
+        at += 2 + usize::from(u16::from_le_bytes([gzip[at], gzip[at + 1]]));
+    }
+    for flag in [8, 16] {
+        if flags & flag != 0 {
+            at += gzip[at..]
+                .iter()
+                .position(|byte| *byte == 0)
+                .expect("a name's end")
+                + 1;
+        }
+    }
+    if flags & 2 != 0 {
+        at += 2;
+    }
+    &gzip[at..]
+}
+
+/// A tar of real files, about `size` bytes: programs, libraries, texts.
+pub fn sample(size: usize) -> Vec<u8> {
+    let mut all = run(
+        Command::new("sh").arg("-c").arg(format!(
+            "tar --sort=name --mtime=@0 -cf - /etc /usr/bin /usr/share/perl* /usr/share/doc 2>/dev/null | head -c {size}"
+        )),
+        &[],
+    );
+    // what no encoder can shorten, and what all can
+    let mut state = 1u64;
+    all.extend((0..300_000).map(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as u8
+    }));
+    all.resize(all.len() + 300_000, 0);
+    all
+}
