@@ -130,7 +130,7 @@ impl<'a> CorrectionReader<'a> {
     ///
     /// # Errors
     /// [`Damage`] where the bytes are no correction.
-    pub fn next(&mut self) -> Result<Option<(u64, Correction)>, Damage> {
+    pub fn read(&mut self) -> Result<Option<(u64, Correction)>, Damage> {
         if self.at == self.bytes.len() {
             return Ok(None);
         }

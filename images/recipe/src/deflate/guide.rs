@@ -224,7 +224,7 @@ impl<'a> Player<'a> {
     }
 
     fn advance(&mut self) {
-        match self.reader.next() {
+        match self.reader.read() {
             Ok(Some((gap, correction))) => {
                 self.next = Some(correction);
                 self.next_at = self.total.saturating_add(gap);
