@@ -4,12 +4,6 @@
 //! The unit is a *segment*: whole blocks of one stream, some mebibytes of plaintext. A model starts each segment anew,
 //! primed from the plaintext before it alone, when a recipe is made and when it is carried out; so every segment is a
 //! place to start from, and segments are made and rebuilt on all cores.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "inner loops: tables have sizes of powers of two and are indexed by masked numbers; positions are \
-              bounded by the segment, which is bounded by SEGMENT_LIMIT"
-)]
 
 pub mod bits;
 pub mod correction;

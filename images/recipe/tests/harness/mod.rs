@@ -1,4 +1,5 @@
 //! Streams of real encoders, taken apart and put together again.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use holdall_recipe::deflate::bits::BitWriter;
 use holdall_recipe::deflate::encoder::{Encoder, Models};

@@ -6,12 +6,43 @@ mod literal;
 use super::guide::Guide;
 use super::segment::Input;
 use literal::Literal;
+use std::fmt;
+use std::str::FromStr;
 
-/// An encoder and its parameters. Its number and parameters are part of the format.
+/// An encoder and its parameters. Its name, as [`Display`](fmt::Display) gives it, is part of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoder {
     /// Literals with the fixed codes, in blocks of 65,535: what an encoder writes that looks for no matches.
     Literal,
+}
+
+impl Encoder {
+    /// What a stream is tried with when nothing is known of it, the likeliest first.
+    pub const CANDIDATES: &'static [Self] = &[Self::Literal];
+}
+
+impl fmt::Display for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal => f.write_str("literal"),
+        }
+    }
+}
+
+/// A name that is no encoder's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no encoder that is known")]
+pub struct UnknownEncoder;
+
+impl FromStr for Encoder {
+    type Err = UnknownEncoder;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEncoder> {
+        match name {
+            "literal" => Ok(Self::Literal),
+            _ => Err(UnknownEncoder),
+        }
+    }
 }
 
 /// Predicts what one family of encoders does.

@@ -1,0 +1,98 @@
+//! Threads that run models: one a core, for the whole process, made when first wanted.
+
+use crate::deflate::encoder::{Encoder, Models};
+use crate::deflate::inflate::Block;
+use crate::deflate::segment::{Input, record};
+use crate::deflate::token::Token;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::OnceLock;
+
+/// A segment to be recorded: its plaintext with what lies around it, and how the stream writes it.
+#[derive(Debug)]
+pub struct Job {
+    /// See [`Input::bytes`].
+    pub bytes: Vec<u8>,
+    /// See [`Input::start`].
+    pub start: usize,
+    /// See [`Input::end`].
+    pub end: usize,
+    /// See [`Input::offset`].
+    pub offset: u64,
+    /// Its tokens.
+    pub tokens: Vec<Token>,
+    /// Its blocks.
+    pub blocks: Vec<Block>,
+    /// Most bytes that its corrections may take.
+    pub limit: usize,
+    /// The encoder; where there is none, the one is taken that fits best.
+    pub encoder: Option<Encoder>,
+}
+
+/// The encoder that a segment is predicted by, and the corrections; none where no model is good enough.
+pub type Recorded = Option<(Encoder, Vec<u8>)>;
+
+type Order = (Job, Sender<Recorded>);
+
+/// Records the segment on one of the threads. Waits while they are all busy and have work ahead of them.
+#[must_use]
+pub fn submit(job: Job) -> Receiver<Recorded> {
+    static POOL: OnceLock<Sender<Order>> = OnceLock::new();
+    let pool = POOL.get_or_init(|| {
+        let cores = threads();
+        let (orders, taken) = bounded::<Order>(cores);
+        for n in 0..cores {
+            let taken = taken.clone();
+            let thread = std::thread::Builder::new().name(format!("retrace-{n}"));
+            // Where no thread can be had the orders' receivers are dropped, and who waits is told.
+            let _ = thread.spawn(move || work(&taken));
+        }
+        orders
+    });
+    let (reply, answer) = bounded(1);
+    // If it fails, so does the answer.
+    let _ = pool.send((job, reply));
+    answer
+}
+
+/// How many segments are worked on at once.
+#[must_use]
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
+fn work(orders: &Receiver<Order>) {
+    let mut models = Models::default();
+    for (job, reply) in orders {
+        // Whoever asked may have given up.
+        let _ = reply.send(run(&mut models, &job));
+    }
+}
+
+fn run(models: &mut Models, job: &Job) -> Recorded {
+    let input = Input {
+        bytes: &job.bytes,
+        start: job.start,
+        end: job.end,
+        offset: job.offset,
+    };
+    let encoder = match job.encoder {
+        Some(encoder) => encoder,
+        None => choose(models, job, &input)?,
+    };
+    record(encoder, models, &input, &job.tokens, &job.blocks, job.limit)
+        .map(|corrections| (encoder, corrections))
+}
+
+/// The encoder with the fewest corrections.
+fn choose(models: &mut Models, job: &Job, input: &Input<'_>) -> Option<Encoder> {
+    let mut best: Option<(usize, Encoder)> = None;
+    for encoder in Encoder::CANDIDATES {
+        let limit = best.map_or(job.limit, |(fewest, _)| fewest);
+        if let Some(corrections) = record(*encoder, models, input, &job.tokens, &job.blocks, limit)
+            && best.is_none_or(|(fewest, _)| corrections.len() < fewest)
+        {
+            best = Some((corrections.len(), *encoder));
+        }
+    }
+    best.map(|(_, encoder)| encoder)
+}
