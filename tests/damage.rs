@@ -10,7 +10,7 @@
 mod sample;
 
 use holdall::Error;
-use holdall::blob::FrameSource;
+use holdall::blob::{FrameSource, RemadeCache};
 use holdall::format::catalogue::{self, LeafPage};
 use holdall::format::content::{Content, Place, TreeRef};
 use holdall::format::frame::{FrameHeader, FrameKind};
@@ -623,7 +623,7 @@ fn a_directory_that_holds_more_than_it_counts_is_malformed() {
         entries: 2,
         ..inner
     };
-    let directory = Directory::top(Arc::new(OnePage(page)), top, metadata.clone());
+    let directory = Directory::top(Arc::new(OnePage(page, RemadeCache::default())), top, metadata.clone());
     assert!(matches!(
         directory.entries(0).next(),
         Some(Err(Error::Malformed { .. }))
@@ -632,7 +632,7 @@ fn a_directory_that_holds_more_than_it_counts_is_malformed() {
 }
 
 #[derive(Debug)]
-struct OnePage(TreePage);
+struct OnePage(TreePage, RemadeCache);
 
 impl FrameSource for OnePage {
     fn frame(&self, _: &Place) -> holdall::Result<Arc<holdall::pack::Frame>> {
@@ -640,6 +640,9 @@ impl FrameSource for OnePage {
     }
     fn name_of(&self, _: &Place) -> String {
         "a page".to_owned()
+    }
+    fn remade(&self) -> &RemadeCache {
+        &self.1
     }
     fn tree_page(&self, _: &PageHash, _: u8, _: &Place) -> holdall::Result<Arc<TreePage>> {
         Ok(Arc::new(self.0.clone()))

@@ -3,15 +3,17 @@
 //! Knows frames and pages, not names. Where frames come from (straight from the medium, or through a
 //! cache) is behind [`FrameSource`].
 
+mod remade;
 mod stream;
 
+pub use remade::RemadeCache;
 pub use stream::BlobStream;
 
 use crate::error::{Error, Result};
 use crate::format::content::{Content, ListRef, Place};
 use crate::format::list::{ListEntry, ListPage};
 use crate::format::tree::TreePage;
-use crate::ids::{ChunkId, PageHash};
+use crate::ids::{BlobId, ChunkId, PageHash};
 use crate::medium::{Medium, MediumFile};
 use crate::pack::{self, Frame};
 use crate::units::{index64, len64};
@@ -31,6 +33,9 @@ pub trait FrameSource: Send + Sync + std::fmt::Debug {
 
     /// The frame's place, for messages.
     fn name_of(&self, place: &Place) -> String;
+
+    /// Where layers that are made again are kept while they are read.
+    fn remade(&self) -> &RemadeCache;
 
     /// The page of a chunk list with that hash.
     fn list_page(&self, hash: &PageHash, level: u8, place: &Place) -> Result<Arc<ListPage>> {
@@ -56,6 +61,7 @@ pub struct Uncached {
     medium: Arc<dyn Medium>,
     /// The last one used stands at the end.
     kept: parking_lot::Mutex<VecDeque<(Place, Arc<Frame>)>>,
+    remade: RemadeCache,
 }
 
 impl Uncached {
@@ -65,6 +71,7 @@ impl Uncached {
         Self {
             medium,
             kept: parking_lot::Mutex::default(),
+            remade: RemadeCache::default(),
         }
     }
 }
@@ -90,6 +97,10 @@ impl FrameSource for Uncached {
 
     fn name_of(&self, place: &Place) -> String {
         name_of(self.medium.as_ref(), place)
+    }
+
+    fn remade(&self) -> &RemadeCache {
+        &self.remade
     }
 }
 
@@ -130,19 +141,41 @@ pub struct BlobReader {
     source: Arc<dyn FrameSource>,
     size: u64,
     content: Arc<Content>,
+    blob_id: Option<BlobId>,
 }
 
 /// Zeros to give slices of.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 impl BlobReader {
-    /// A reader over content of that size.
+    /// A reader over content of that size, which is no recipe.
     #[must_use]
     pub fn new(source: Arc<dyn FrameSource>, size: u64, content: Content) -> Self {
         Self {
             source,
             size,
             content: Arc::new(content),
+            blob_id: None,
+        }
+    }
+
+    /// A reader over a blob of that size and hash, which a recipe's outcome is checked by.
+    #[must_use]
+    pub fn of_blob(source: Arc<dyn FrameSource>, blob_id: BlobId, size: u64, content: Content) -> Self {
+        Self {
+            blob_id: Some(blob_id),
+            ..Self::new(source, size, content)
+        }
+    }
+
+    /// The layer that it is, if it is made again from a recipe.
+    fn layer(&self) -> Result<Option<Arc<remade::Remade>>> {
+        match (self.content.as_ref(), &self.blob_id) {
+            (Content::Recipe(recipe), Some(blob_id)) => {
+                let cache = self.source.remade();
+                cache.layer(&self.source, blob_id, self.size, recipe).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -270,6 +303,9 @@ impl BlobReader {
         if let Content::Inline(bytes) = self.content.as_ref() {
             let rest = bytes.get(index64(offset)..).unwrap_or_default();
             return Ok(Bytes::copy_from_slice(rest.get(..max).unwrap_or(rest)));
+        }
+        if let Some(layer) = self.layer()? {
+            return layer.slice_at(offset, max);
         }
         let (piece, more) = self.pieces_at(offset)?;
         let skip = offset - piece.start;

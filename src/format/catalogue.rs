@@ -180,9 +180,10 @@ impl Leaf {
         let fits = match (&leaf.content, leaf.kind) {
             (Content::Nothing, Kind::Absent | Kind::Rootfs)
             | (Content::Tree(_), Kind::Files | Kind::Layer | Kind::Chain) => true,
-            (Content::Inline(_) | Content::List(_) | Content::Recipe { .. } | Content::Map(_), kind) => {
+            (Content::Inline(_) | Content::List(_) | Content::Map(_), kind) => {
                 matches!(kind, Kind::Image | Kind::Blob | Kind::Referrer) && leaf.size < 1 << 60
             }
+            (Content::Recipe(recipe), Kind::Blob) => leaf.size < 1 << 60 && recipe.size < 1 << 60,
             _ => false,
         };
         if !fits {

@@ -77,7 +77,7 @@ impl ListRef {
     }
 }
 
-/// A byte sequence kept as an object of its own: a recipe, an outboard, a map.
+/// A byte sequence kept as an object of its own: a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectRef {
     /// Length in bytes.
@@ -150,6 +150,17 @@ impl TreeRef {
     }
 }
 
+/// What a layer is made again from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipeRef {
+    /// Length of the recipe in bytes.
+    pub size: u64,
+    /// The recipe: inline or a list.
+    pub recipe: Content,
+    /// The layer's tree, whose files the recipe refers to.
+    pub tree: TreeRef,
+}
+
 /// What a leaf's bytes are made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
@@ -159,13 +170,8 @@ pub enum Content {
     Inline(Vec<u8>),
     /// A chunk list.
     List(ListRef),
-    /// A layer to be made again from a recipe; checked against the outboard. Not read by this version.
-    Recipe {
-        /// The recipe.
-        object: ObjectRef,
-        /// The BLAKE3 outboard of the original bytes.
-        outboard: ObjectRef,
-    },
+    /// A compressed layer that is made again from a recipe and the files of a tree.
+    Recipe(Box<RecipeRef>),
     /// A file-system image whose blocks map to chunks. Not read by this version.
     Map(ObjectRef),
     /// A directory.
@@ -180,7 +186,7 @@ impl Content {
             Self::Nothing => "nothing",
             Self::Inline(_) => "inline",
             Self::List(_) => "list",
-            Self::Recipe { .. } => "recipe",
+            Self::Recipe(_) => "recipe",
             Self::Map(_) => "map",
             Self::Tree(_) => "tree",
         }
@@ -199,12 +205,10 @@ impl Content {
                 out.u8(2);
                 list.encode(out);
             }
-            Self::Recipe { object, outboard } => {
-                out.u8(3);
-                for part in [object, outboard] {
-                    out.u64(part.size);
-                    part.list.encode(out);
-                }
+            Self::Recipe(recipe) => {
+                out.u8(3).u64(recipe.size);
+                recipe.recipe.encode(out);
+                recipe.tree.encode(out);
             }
             Self::Map(object) => {
                 out.u8(4).u64(object.size);
@@ -222,9 +226,9 @@ impl Content {
         match self {
             Self::Nothing | Self::Inline(_) => {}
             Self::List(list) => list.place.encode(out),
-            Self::Recipe { object, outboard } => {
-                object.list.place.encode(out);
-                outboard.list.place.encode(out);
+            Self::Recipe(recipe) => {
+                recipe.recipe.encode_places(out);
+                recipe.tree.place.encode(out);
             }
             Self::Map(object) => object.list.place.encode(out),
             Self::Tree(tree) => tree.place.encode(out),
@@ -241,16 +245,37 @@ impl Content {
         };
         Ok(match from.u8()? {
             0 => Self::Nothing,
-            1 => Self::Inline(from.bytes16(INLINE_MAX as usize)?.to_vec()),
+            1 => Self::decode_inline(from)?,
             2 => Self::List(ListRef::decode(from)?),
-            3 => Self::Recipe {
-                object: object(from)?,
-                outboard: object(from)?,
-            },
+            3 => {
+                let size = from.u64()?;
+                let recipe = Self::decode_plain(from)?;
+                if matches!(&recipe, Self::Inline(bytes) if crate::units::len64(bytes.len()) != size) {
+                    return Err(from.error("a recipe that is not as long as its size says"));
+                }
+                Self::Recipe(Box::new(RecipeRef {
+                    size,
+                    recipe,
+                    tree: TreeRef::decode(from)?,
+                }))
+            }
             4 => Self::Map(object(from)?),
             5 => Self::Tree(TreeRef::decode(from)?),
             tag => return Err(from.error(format_args!("content of unknown tag {tag}"))),
         })
+    }
+
+    fn decode_inline(from: &mut Decoder<'_>) -> Result<Self> {
+        Ok(Self::Inline(from.bytes16(INLINE_MAX as usize)?.to_vec()))
+    }
+
+    /// Reads the content of what can only be inline or a list.
+    fn decode_plain(from: &mut Decoder<'_>) -> Result<Self> {
+        match from.u8()? {
+            1 => Self::decode_inline(from),
+            2 => Ok(Self::List(ListRef::decode(from)?)),
+            tag => Err(from.error(format_args!("a recipe with content of tag {tag}"))),
+        }
     }
 
     /// Reads the places that follow the canonical part.
@@ -258,9 +283,9 @@ impl Content {
         match self {
             Self::Nothing | Self::Inline(_) => {}
             Self::List(list) => list.place = Place::decode(from)?,
-            Self::Recipe { object, outboard } => {
-                object.list.place = Place::decode(from)?;
-                outboard.list.place = Place::decode(from)?;
+            Self::Recipe(recipe) => {
+                recipe.recipe.decode_places(from)?;
+                recipe.tree.place = Place::decode(from)?;
             }
             Self::Map(object) => object.list.place = Place::decode(from)?,
             Self::Tree(tree) => tree.place = Place::decode(from)?,

@@ -32,6 +32,10 @@ impl StoredTree {
     pub(super) const fn new(tree: TreeRef) -> Self {
         Self { tree }
     }
+
+    pub(super) const fn tree(&self) -> &TreeRef {
+        &self.tree
+    }
 }
 
 /// A layer's name in the catalogue (FORMAT.md 9.1).

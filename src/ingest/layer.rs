@@ -165,7 +165,8 @@ impl LayerWriter {
     }
 
     /// Writes the tree. When this returns everything of it has its place; it is listed by [`Ingest::put_layer`].
-    pub fn finish(mut self) -> Result<StoredTree> {
+    /// With it come the files' [positions](LayerTree::positions), in the order in which they were begun.
+    pub fn finish(mut self) -> Result<(StoredTree, Vec<Option<u64>>)> {
         let inner = Arc::clone(&self.inner);
         inner.with_pipeline(|belt, pipeline| self.frame.submit(belt, pipeline))?;
         let blobs: Vec<StoredBlob> = self.tree.contents().cloned().collect();
@@ -181,7 +182,8 @@ impl LayerWriter {
                 content,
             })
         })?;
-        inner.write_layer(&tree).map_err(LayerFault::from)
+        let positions = tree.positions();
+        Ok((inner.write_layer(&tree)?, positions))
     }
 
     /// Stores a file that is in memory whole, its chunks in the layer's own frames.

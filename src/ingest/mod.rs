@@ -13,6 +13,7 @@ mod hashing;
 mod layer;
 mod open;
 mod pipeline;
+mod recipe;
 mod record;
 mod rooted;
 mod stored;
@@ -312,8 +313,9 @@ impl Ingest {
         let content = blob
             .content()
             .ok_or_else(|| Error::refused("a blob has no place"))?;
-        blob::read_small(&BlobReader::new(
+        blob::read_small(&BlobReader::of_blob(
             Arc::clone(&self.inner.source),
+            blob.blob_id,
             blob.size,
             content,
         ))
@@ -325,8 +327,9 @@ impl Ingest {
         let content = blob
             .content()
             .ok_or_else(|| Error::refused("a blob has no place"))?;
-        Ok(BlobStream::new(BlobReader::new(
+        Ok(BlobStream::new(BlobReader::of_blob(
             Arc::clone(&self.inner.source),
+            blob.blob_id,
             blob.size,
             content,
         )))

@@ -3,7 +3,7 @@
 //! Loading runs on threads of its own, so that a device that hangs costs its caller an error, not a
 //! thread; and so that the next frame can be loaded while this one is being sent.
 
-use crate::blob::{FrameSource, name_of};
+use crate::blob::{FrameSource, RemadeCache, name_of};
 use crate::error::{Error, Result};
 use crate::format::content::Place;
 use crate::format::list::ListPage;
@@ -98,6 +98,7 @@ pub(super) struct CachedFrames {
     loads: Sender<Load>,
     prefetches: Sender<Load>,
     hinted: Mutex<VecDeque<FrameKey>>,
+    remade: RemadeCache,
 }
 
 impl std::fmt::Debug for CachedFrames {
@@ -143,6 +144,7 @@ impl CachedFrames {
             loads,
             prefetches,
             hinted: Mutex::default(),
+            remade: RemadeCache::default(),
         })
     }
 
@@ -246,6 +248,10 @@ impl FrameSource for CachedFrames {
 
     fn name_of(&self, place: &Place) -> String {
         name_of(self.medium.as_ref(), place)
+    }
+
+    fn remade(&self) -> &RemadeCache {
+        &self.remade
     }
 
     fn list_page(&self, hash: &PageHash, level: u8, place: &Place) -> Result<Arc<ListPage>> {

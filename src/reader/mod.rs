@@ -279,7 +279,7 @@ impl Disk {
     #[must_use]
     pub fn open_blob(&self, blob: &Blob) -> BlobReader {
         let source: Arc<dyn FrameSource> = Arc::clone(&self.inner.frames) as Arc<dyn FrameSource>;
-        BlobReader::new(source, blob.size, blob.content.clone())
+        BlobReader::of_blob(source, blob.blob_id, blob.size, blob.content.clone())
     }
 
     /// The whole of a small blob (a manifest, index or config); refused past `limit` bytes.

@@ -85,6 +85,19 @@ pub(super) fn check_content(
 ) -> Result<Result<()>> {
     check.check_interrupted()?;
     let source: Arc<dyn FrameSource> = Arc::new(Uncached::new(Arc::clone(&check.medium)));
+    if let Content::Recipe(recipe) = content {
+        // Its tree stands in the catalogue as a layer's, and is checked there.
+        if let Err(e) = check_content(check, &recipe.recipe, recipe.size, None)? {
+            return Ok(Err(e));
+        }
+        return match identity {
+            Some((sha256, blob_id)) => {
+                let reader = BlobReader::of_blob(source, *blob_id, size, content.clone());
+                check_identity(check, &reader, sha256, blob_id)
+            }
+            None => Ok(Ok(())),
+        };
+    }
     let reader = BlobReader::new(source, size, content.clone());
     if let Content::List(list) = content
         && list.depth > 0
@@ -113,7 +126,7 @@ pub(super) fn check_content(
             format!("it covers {end} bytes of {size}"),
         )));
     }
-    if let Content::Recipe { .. } | Content::Map(_) = content {
+    if let Content::Map(_) = content {
         return Ok(Err(Error::Unsupported {
             place: "its content".to_owned(),
             what: format!("'{}'", content.name()),

@@ -37,7 +37,8 @@ impl Table {
     }
 
     /// Where part number `index` starts in the original.
-    fn start_of(&self, index: usize) -> u64 {
+    #[must_use]
+    pub fn start_of(&self, index: usize) -> u64 {
         index
             .checked_sub(1)
             .and_then(|before| self.parts.get(before))

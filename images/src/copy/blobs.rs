@@ -1,5 +1,6 @@
 //! Storing configs and layers: several at once, each streamed from the source into the store.
 
+use super::retrace::{self, Retraced};
 use super::trees::{self, Derived};
 use super::{check_interrupted, check_known};
 use crate::image_source::ImageSource;
@@ -7,13 +8,15 @@ use crate::manifest::Descriptor;
 use crate::pool::in_parallel;
 use crate::{Error, Result};
 use holdall::ids::Sha256;
-use holdall::ingest::{BlobWriter, Ingest, StoredBlob};
+use holdall::ingest::{Ingest, StoredBlob};
 use holdall::units::len64;
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{Cursor, Read};
 
 /// Bytes that are handed to the store at once.
 const PIECE_BYTES: usize = 1 << 20;
+/// Layers from this size on are kept as recipes: 16 KiB. Of smaller ones the recipe would be larger.
+const RETRACED_MIN: u64 = 16 << 10;
 
 /// What became of a blob.
 pub enum Fetched {
@@ -62,7 +65,7 @@ fn store(ingest: &Ingest, source: &dyn ImageSource, blob: &Descriptor, layer: bo
         return Ok(Fetched::Stored(stored, None));
     }
     match source.open_blob(blob)? {
-        Some(reader) => stream(ingest, reader, blob, &place, layer),
+        Some(reader) => stream(ingest, reader, source, blob, &place, layer),
         None if blob.is_nondistributable() => {
             ingest.monitor().warn(&format!(
                 "{place}: left out: the source does not have this layer, which is distributed elsewhere only"
@@ -75,48 +78,97 @@ fn store(ingest: &Ingest, source: &dyn ImageSource, blob: &Descriptor, layer: bo
 
 fn stream(
     ingest: &Ingest,
-    reader: Box<dyn Read + Send>,
+    mut reader: Box<dyn Read + Send>,
+    source: &dyn ImageSource,
     blob: &Descriptor,
     place: &str,
     layer: bool,
 ) -> Result<Fetched> {
-    let mut tee = Tee {
-        ingest,
-        reader,
-        writer: ingest.blob_writer(),
-        left: blob.size,
-        size: blob.size,
-        place,
-        failed: None,
-    };
+    if layer && blob.size >= RETRACED_MIN {
+        let (gzip, again) = is_gzip(reader, place)?;
+        reader = again;
+        if gzip {
+            match retrace::store(ingest, reader, blob, place)? {
+                Retraced::Stored(stored, derived) => return Ok(Fetched::Stored(stored, Some(derived))),
+                Retraced::Not => {}
+            }
+            // Why comes out when it is read once more, to be kept as it is.
+            reader = source
+                .open_blob(blob)?
+                .ok_or_else(|| Error::missing(place.to_owned()))?;
+        }
+    }
+    let mut writer = ingest.blob_writer();
+    let mut tee = Tee::new(ingest, reader, blob.size, place, |bytes| Ok(writer.write(bytes)?));
     let derived = if layer {
         // What the source says comes before what a reader of the layer makes of it.
         let derived = trees::derive(ingest, &mut tee, place);
-        if let Some(err) = tee.failed.take() {
-            return Err(err);
-        }
+        tee.check()?;
         Some(derived?)
     } else {
         None
     };
-    let mut piece = vec![0; PIECE_BYTES.min(holdall::units::index64(blob.size).max(1))];
-    while tee.next(&mut piece)? > 0 {}
-    let stored = tee.writer.finish(Some(&blob.digest), Some(blob.size), place)?;
+    tee.drain()?;
+    drop(tee);
+    let stored = writer.finish(Some(&blob.digest), Some(blob.size), place)?;
     Ok(Fetched::Stored(stored, derived))
 }
 
-/// A source whose bytes go into the store as they are read.
-struct Tee<'a> {
+/// Whether that is gzip, by its first bytes; and the source as it was.
+fn is_gzip(mut reader: Box<dyn Read + Send>, place: &str) -> Result<(bool, Box<dyn Read + Send>)> {
+    let mut magic = Vec::new();
+    reader
+        .by_ref()
+        .take(2)
+        .read_to_end(&mut magic)
+        .map_err(|err| Error::read(place, err))?;
+    let gzip = magic == [0x1f, 0x8b];
+    Ok((gzip, Box::new(Cursor::new(magic).chain(reader))))
+}
+
+/// A source whose bytes also go elsewhere as they are read.
+pub(super) struct Tee<'a, W> {
     ingest: &'a Ingest,
     reader: Box<dyn Read + Send>,
-    writer: BlobWriter,
+    to: W,
     left: u64,
     size: u64,
     place: &'a str,
     failed: Option<Error>,
 }
 
-impl Tee<'_> {
+impl<'a, W: FnMut(&[u8]) -> Result<()>> Tee<'a, W> {
+    /// Reads a blob of `size` bytes; `to` is given them, in order.
+    pub(super) fn new(
+        ingest: &'a Ingest,
+        reader: Box<dyn Read + Send>,
+        size: u64,
+        place: &'a str,
+        to: W,
+    ) -> Self {
+        Self {
+            ingest,
+            reader,
+            to,
+            left: size,
+            size,
+            place,
+            failed: None,
+        }
+    }
+
+    /// Fails where the source, or what its bytes go to, has.
+    pub(super) fn check(&mut self) -> Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Reads what is left.
+    pub(super) fn drain(&mut self) -> Result<()> {
+        let mut piece = vec![0; PIECE_BYTES.min(holdall::units::index64(self.size).max(1))];
+        while self.next(&mut piece)? > 0 {}
+        Ok(())
+    }
+
     fn next(&mut self, piece: &mut [u8]) -> Result<usize> {
         check_interrupted(self.ingest)?;
         let count = loop {
@@ -131,12 +183,12 @@ impl Tee<'_> {
             .left
             .checked_sub(len64(count))
             .ok_or_else(|| Error::mismatch(self.place, format!("{} bytes", self.size), "more"))?;
-        self.writer.write(piece.get(..count).unwrap_or_default())?;
+        (self.to)(piece.get(..count).unwrap_or_default())?;
         Ok(count)
     }
 }
 
-impl Read for Tee<'_> {
+impl<W: FnMut(&[u8]) -> Result<()>> Read for Tee<'_, W> {
     fn read(&mut self, piece: &mut [u8]) -> std::io::Result<usize> {
         if self.failed.is_some() {
             return Err(std::io::Error::other("the source failed"));

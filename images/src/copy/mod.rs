@@ -6,6 +6,7 @@
 
 mod blobs;
 mod platforms;
+mod retrace;
 mod trees;
 mod walk;
 

@@ -74,12 +74,21 @@ pub struct InPlace {
 }
 
 /// Hands a layer's entries to the store, and keeps apart what cannot be a tree from what failed.
-struct Entering {
-    writer: LayerWriter,
-    fault: Option<LayerFault>,
+pub(super) struct Entering {
+    pub(super) writer: LayerWriter,
+    /// Why the store took no more.
+    pub(super) fault: Option<LayerFault>,
 }
 
 impl Entering {
+    /// For a layer of that run.
+    pub(super) fn new(ingest: &Ingest) -> Self {
+        Self {
+            writer: ingest.layer_writer(),
+            fault: None,
+        }
+    }
+
     fn hand(
         &mut self,
         call: impl FnOnce(&mut LayerWriter) -> std::result::Result<(), LayerFault>,
@@ -135,10 +144,7 @@ impl LayerSink for Entering {
 /// Reads a layer as a tree into the store. The error is that of the store, or of the reading of `source`, which
 /// may not have been read to its end where the layer is no tree.
 pub fn derive(ingest: &Ingest, source: &mut dyn Read, place: &str) -> Result<Derived> {
-    let mut sink = Entering {
-        writer: ingest.layer_writer(),
-        fault: None,
-    };
+    let mut sink = Entering::new(ingest);
     let read = layer::read(source, Compression::Auto, &Limits::default(), &mut sink, &|| {
         ingest.interrupted()
     });
@@ -147,7 +153,7 @@ pub fn derive(ingest: &Ingest, source: &mut dyn Read, place: &str) -> Result<Der
         (Some(LayerFault::NotATree(why)), _) => Ok(Derived::Not(why.to_string())),
         (Some(LayerFault::Store(err)), _) => Err(err.into()),
         (None, Ok(summary)) => match writer.finish() {
-            Ok(tree) => Ok(Derived::Tree {
+            Ok((tree, _)) => Ok(Derived::Tree {
                 diff_id: summary.diff_id,
                 tree,
             }),

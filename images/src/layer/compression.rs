@@ -5,6 +5,8 @@ use super::error::{LayerError, Reason};
 use super::limits::Limits;
 use flate2::bufread::GzDecoder;
 use holdall::units::len64;
+use holdall_recipe::gzip::{GzipReader, NotGzip};
+use holdall_recipe::table::MadePart;
 use std::cell::Cell;
 use std::io::{self, BufRead as _, BufReader, Chain, Cursor, Read};
 use std::rc::Rc;
@@ -63,10 +65,13 @@ impl Read for Source<'_> {
 }
 
 type Buffered<'a> = BufReader<Chain<Cursor<Vec<u8>>, Source<'a>>>;
+type Unbuffered<'a> = Chain<Cursor<Vec<u8>>, Source<'a>>;
 
 enum Kind<'a> {
     Plain(Buffered<'a>),
     Gzip(Members<'a>),
+    /// With gzip, and the way back to its bytes is wanted.
+    Retraced(Box<GzipReader<Unbuffered<'a>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, Buffered<'a>>>),
 }
 
@@ -82,6 +87,7 @@ impl<'a> Decoder<'a> {
         compression: Compression,
         limits: &Limits,
         interrupted: &'a dyn Fn() -> bool,
+        retraced: bool,
     ) -> Result<Self, LayerError> {
         let count = Rc::new(Cell::new(0));
         let mut source = Source {
@@ -99,7 +105,16 @@ impl<'a> Decoder<'a> {
             Compression::Auto => detect(&magic)?,
             told => told,
         };
-        let buffered = BufReader::with_capacity(READ_BYTES, Cursor::new(magic).chain(source));
+        let all = Cursor::new(magic).chain(source);
+        if retraced {
+            if compression != Compression::Gzip {
+                return Err(Reason::Unsupported("a way back to what is not gzip").at(0));
+            }
+            let reader = GzipReader::open(all).map_err(not_gzip)?;
+            let kind = Kind::Retraced(Box::new(reader));
+            return Ok(Self { kind, count });
+        }
+        let buffered = BufReader::with_capacity(READ_BYTES, all);
         let kind = match compression {
             Compression::Gzip => Kind::Gzip(Members(Some(Member::inside(buffered)))),
             Compression::Zstd => {
@@ -125,6 +140,13 @@ impl<'a> Decoder<'a> {
         let mut filled = 0;
         while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let count = match &mut self.kind {
+                Kind::Retraced(reader) => {
+                    match reader.plain(rest).map_err(not_gzip)? {
+                        0 => break,
+                        count => filled += count,
+                    }
+                    continue;
+                }
                 Kind::Plain(reader) => reader.read(rest),
                 Kind::Gzip(reader) => reader.read(rest),
                 Kind::Zstd(reader) => reader.read(rest),
@@ -135,6 +157,21 @@ impl<'a> Decoder<'a> {
             }
         }
         Ok(filled)
+    }
+
+    /// The parts of the way back to the source's bytes that are new; all of them once the stream has ended.
+    pub(super) fn parts(&mut self) -> Vec<MadePart> {
+        match &mut self.kind {
+            Kind::Retraced(reader) => reader.take_parts(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn not_gzip(err: NotGzip) -> LayerError {
+    match err {
+        NotGzip::Source(err) => failure(err),
+        err => Reason::Compression(err.to_string()).at(0),
     }
 }
 

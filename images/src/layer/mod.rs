@@ -31,6 +31,8 @@ use crate::Result;
 use holdall::ids::Sha256;
 use holdall::name::EntryName;
 use holdall::reader::{Metadata, SpecialKind};
+use holdall_recipe::skeleton::Stretch;
+use holdall_recipe::table::MadePart;
 use std::io::Read;
 
 /// Where the entries of a layer go, in the order of its tar.
@@ -78,6 +80,15 @@ pub trait LayerSink {
     fn opaque(&mut self, directory: &[EntryName]) -> Result<()>;
 }
 
+/// Where the way back to a gzipped layer's bytes goes, as it is found; what comes is in order, parts and stretches each.
+pub trait Retrace {
+    /// The next bytes of the layer.
+    fn part(&mut self, part: MadePart) -> Result<()>;
+
+    /// The next stretch of its tar.
+    fn stretch(&mut self, stretch: Stretch) -> Result<()>;
+}
+
 /// What was read of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
@@ -89,6 +100,8 @@ pub struct Summary {
     pub entries: u64,
     /// What was left out, each with its entry and why; at most 101, the last telling how many more.
     pub skipped: Vec<String>,
+    /// Of the files that were begun, counted from 0, those that the tar's stretches refer to, in order.
+    pub whole_files: Vec<u64>,
 }
 
 /// Reads the layer `source` to its very end and tells `sink` its entries.
@@ -107,16 +120,45 @@ pub fn read(
     sink: &mut dyn LayerSink,
     interrupted: &dyn Fn() -> bool,
 ) -> std::result::Result<Summary, LayerError> {
-    let (walked, tar_bytes, diff_id) = stream::hashed(source, compression, limits, interrupted, |stream| {
+    read_through(source, compression, limits, sink, interrupted, None)
+}
+
+/// Reads a gzipped layer as [`read`] does, and tells `retrace` how its bytes are had again: they are whole only where this
+/// succeeds.
+///
+/// # Errors
+/// As of [`read`]; what is not gzip is refused.
+pub fn read_retraced(
+    source: &mut dyn Read,
+    limits: &Limits,
+    sink: &mut dyn LayerSink,
+    retrace: &mut dyn Retrace,
+    interrupted: &dyn Fn() -> bool,
+) -> std::result::Result<Summary, LayerError> {
+    read_through(source, Compression::Auto, limits, sink, interrupted, Some(retrace))
+}
+
+fn read_through(
+    source: &mut dyn Read,
+    compression: Compression,
+    limits: &Limits,
+    sink: &mut dyn LayerSink,
+    interrupted: &dyn Fn() -> bool,
+    retrace: Option<&mut dyn Retrace>,
+) -> std::result::Result<Summary, LayerError> {
+    let walk = |stream: &mut stream::Stream<'_>| {
         let mut walk = walk::Walk::new(stream, sink, limits);
         walk.run()?;
         Ok(walk.finish())
-    })?;
+    };
+    let (walked, tar_bytes, diff_id) =
+        stream::hashed(source, compression, limits, interrupted, retrace, walk)?;
     Ok(Summary {
         diff_id,
         tar_bytes,
         entries: walked.entries,
         skipped: walked.skipped,
+        whole_files: walked.whole,
     })
 }
 

@@ -3,10 +3,12 @@
 
 use super::compression::{Compression, Decoder};
 use super::error::{LayerError, Reason};
+use super::Retrace;
 use super::limits::Limits;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use holdall::ids::Sha256;
 use holdall::units::{index64, len64};
+use holdall_recipe::skeleton::SkeletonWriter;
 use sha2::Digest as _;
 use std::io::Read;
 use std::sync::Arc;
@@ -34,6 +36,13 @@ pub(super) struct Stream<'a> {
     made: usize,
     to_hash: Sender<Piece>,
     hashed: Receiver<Piece>,
+    retraced: Option<Retraced<'a>>,
+}
+
+/// The way back to the layer's bytes, as it is found.
+struct Retraced<'a> {
+    retrace: &'a mut dyn Retrace,
+    skeleton: SkeletonWriter,
 }
 
 /// Runs `walk` over the stream of a layer, then reads the stream to its end: what `walk` returned, the
@@ -43,9 +52,10 @@ pub(super) fn hashed<T>(
     compression: Compression,
     limits: &Limits,
     interrupted: &dyn Fn() -> bool,
+    retrace: Option<&mut dyn Retrace>,
     walk: impl FnOnce(&mut Stream<'_>) -> Result<T, LayerError>,
 ) -> Result<(T, u64, Sha256), LayerError> {
-    let decoder = Decoder::open(source, compression, limits, interrupted)?;
+    let decoder = Decoder::open(source, compression, limits, interrupted, retrace.is_some())?;
     std::thread::scope(|scope| {
         // No piece is ever waited for by a sender: there are no more than the channels hold.
         let (to_hash, pieces) = bounded::<Piece>(PIECES);
@@ -70,12 +80,18 @@ pub(super) fn hashed<T>(
             made: 0,
             to_hash,
             hashed,
+            retraced: retrace.map(|retrace| Retraced {
+                retrace,
+                skeleton: SkeletonWriter::default(),
+            }),
         };
         let walked = walk(&mut stream).and_then(|walked| {
             while !stream.peek()?.is_empty() {
                 stream.advance(PIECE_BYTES);
             }
-            Ok((walked, stream.position()))
+            let position = stream.position();
+            stream.end_retrace()?;
+            Ok((walked, position))
         });
         drop(stream);
         let hash = match hasher.join() {
@@ -107,8 +123,56 @@ impl Stream<'_> {
 
     /// Takes the next `count` bytes as read, or as many as lie ready.
     pub(super) fn advance(&mut self, count: usize) {
+        let start = self.used;
+        self.take(count);
+        if let (Some(retraced), Some(piece)) = (&mut self.retraced, &self.piece) {
+            retraced
+                .skeleton
+                .literal(piece.get(start..self.used).unwrap_or_default());
+        }
+    }
+
+    /// Takes the next `count` bytes as read: they are those of the file that [`begin_file`](Self::begin_file) began.
+    pub(super) fn advance_file(&mut self, count: usize) {
+        self.take(count);
+        if let Some(retraced) = &mut self.retraced {
+            retraced.skeleton.payload(len64(count));
+        }
+    }
+
+    /// The next `size` bytes, at least one, are a file's, and need not be kept as the tar's own.
+    pub(super) fn begin_file(&mut self, size: u64) {
+        if let Some(retraced) = &mut self.retraced {
+            retraced.skeleton.file(size);
+        }
+    }
+
+    fn take(&mut self, count: usize) {
         let len = self.piece.as_ref().map_or(0, |piece| piece.len());
         self.used = self.used.saturating_add(count).min(len);
+    }
+
+    /// Hands on what is known by now of the way back.
+    fn hand_on(&mut self) -> Result<(), LayerError> {
+        if let Some(Retraced { retrace, skeleton }) = &mut self.retraced {
+            for part in self.decoder.parts() {
+                retrace.part(part)?;
+            }
+            for stretch in skeleton.take() {
+                retrace.stretch(stretch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_retrace(&mut self) -> Result<(), LayerError> {
+        self.hand_on()?;
+        if let Some(Retraced { retrace, skeleton }) = self.retraced.take() {
+            for stretch in skeleton.finish() {
+                retrace.stretch(stretch)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads until `buf` is full or the stream ends; the number of bytes read.
@@ -173,6 +237,7 @@ impl Stream<'_> {
             let reason = Reason::too_large("its uncompressed length", self.limits.plain_bytes.max(by_ratio));
             return Err(reason.at(self.offset));
         }
+        self.hand_on()?;
         let piece = Arc::new(bytes);
         // It fails only when the hasher has panicked, and then joining it tells.
         let _panicked = self.to_hash.send(Arc::clone(&piece));

@@ -24,6 +24,7 @@ const MAX_QUOTE: usize = 200;
 pub(super) struct Walked {
     pub(super) entries: u64,
     pub(super) skipped: Vec<String>,
+    pub(super) whole: Vec<u64>,
 }
 
 pub(super) struct Walk<'w, 's> {
@@ -38,6 +39,9 @@ pub(super) struct Walk<'w, 's> {
     target: LayerPath,
     map: Vec<Extent>,
     entries: u64,
+    /// Files so far, and the numbers of those that lie in one piece.
+    files: u64,
+    whole: Vec<u64>,
     name_bytes: u64,
     notes: Vec<String>,
     more_notes: u64,
@@ -56,6 +60,8 @@ impl<'w, 's> Walk<'w, 's> {
             target: LayerPath::default(),
             map: Vec::new(),
             entries: 0,
+            files: 0,
+            whole: Vec::new(),
             name_bytes: 0,
             notes: Vec::new(),
             more_notes: 0,
@@ -69,6 +75,7 @@ impl<'w, 's> Walk<'w, 's> {
         Walked {
             entries: self.entries,
             skipped: self.notes,
+            whole: self.whole,
         }
     }
 
@@ -311,6 +318,13 @@ impl<'w, 's> Walk<'w, 's> {
     /// Tells the file's extents, which were checked to be in order, within `size`, and `left` bytes.
     fn file(&mut self, metadata: Metadata, size: u64, left: u64, payload: u64) -> Result<(), Wrong> {
         self.sink.begin_file(self.path.names(), metadata, size)?;
+        // What lies in one piece in the tar can be had from the file itself.
+        let whole = size > 0 && matches!(self.map.as_slice(), [only] if only.offset == 0 && only.len == size);
+        if whole {
+            self.stream.begin_file(size);
+            self.whole.push(self.files);
+        }
+        self.files += 1;
         let mut end = 0;
         let mut missing = left;
         for extent in &self.map {
@@ -328,7 +342,11 @@ impl<'w, 's> Walk<'w, 's> {
                     return Err(Reason::CutShort("a file").into());
                 }
                 self.sink.data(ready.get(..count).unwrap_or_default())?;
-                self.stream.advance(count);
+                if whole {
+                    self.stream.advance_file(count);
+                } else {
+                    self.stream.advance(count);
+                }
                 todo -= len64(count);
             }
             missing = missing.saturating_sub(extent.len);

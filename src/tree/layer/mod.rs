@@ -394,6 +394,32 @@ impl<F> LayerTree<F> {
         Ok(tree)
     }
 
+    /// Where each file stands in the pre-order of the root's directory, which is 0 itself: by the number of files that
+    /// came before it. None for one that a later entry took the place of; of several names, one.
+    #[must_use]
+    pub fn positions(&self) -> Vec<Option<u64>> {
+        let mut positions = vec![None; self.files.len()];
+        let mut next = 1;
+        let mut open: Vec<_> = self.folders.first().map(|root| root.children.values()).into_iter().collect();
+        while let Some(children) = open.last_mut() {
+            let Some(child) = children.next() else {
+                open.pop();
+                continue;
+            };
+            match child {
+                Child::Folder(index) => open.extend(self.folders.get(*index).map(|folder| folder.children.values())),
+                Child::File(index) => {
+                    if let Some(position) = positions.get_mut(*index) {
+                        *position = Some(next);
+                    }
+                }
+                _ => {}
+            }
+            next += 1;
+        }
+        positions
+    }
+
     /// Gives each file that has several names a number, in the order in which the first of them stands.
     fn number_links(&mut self) {
         let mut names = vec![0_u64; self.files.len()];
