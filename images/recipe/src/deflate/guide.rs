@@ -141,7 +141,10 @@ impl Guide for Recorder<'_> {
     }
 
     fn tokens(&self) -> &[Token] {
-        self.stored.as_deref().unwrap_or(&self.tokens[..self.count])
+        match &self.stored {
+            Some(tokens) => tokens,
+            None => &self.tokens[..self.count],
+        }
     }
 
     fn block(&mut self, shape: Shape, last: bool) -> bool {
@@ -361,13 +364,13 @@ fn write_block(out: &mut BitWriter, shape: &Shape, last: bool, padding: u8, toke
 
 /// A code and how many bits it has, the first bit lowest.
 #[derive(Clone, Copy, Default)]
-struct Code {
-    bits: u32,
-    count: u32,
+pub(super) struct Code {
+    pub(super) bits: u32,
+    pub(super) count: u32,
 }
 
 /// The canonical codes of these lengths (RFC 1951, 3.2.2).
-fn assign<const N: usize>(lengths: &[u8; N]) -> [Code; N] {
+pub(super) fn assign<const N: usize>(lengths: &[u8; N]) -> [Code; N] {
     let mut next = [0u32; 17];
     for length in lengths {
         next[usize::from(*length & 15) + 1] += u32::from(*length > 0);

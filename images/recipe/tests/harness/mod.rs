@@ -7,6 +7,7 @@ use holdall_recipe::deflate::inflate::{Block, Inflater};
 use holdall_recipe::deflate::segment::{HISTORY, Input, LOOKAHEAD, rebuild, record};
 use holdall_recipe::deflate::token::Token;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// A deflate stream, read.
@@ -45,17 +46,17 @@ pub struct Cost {
     pub corrections: usize,
 }
 
-/// Cuts the stream at the first block's end behind every `target` bytes of plaintext, records each segment with
-/// `encoder`, rebuilds each by itself, and compares with the stream. The models are used for all segments in turn and
-/// must not remember any.
-pub fn round_trip(deflate: &[u8], encoder: Encoder, target: usize) -> Cost {
-    let stream = read(deflate);
-    let mut cost = Cost::default();
-    let (mut models, mut others) = (Models::default(), Models::default());
+/// Whole blocks of a stream.
+pub struct Segment<'a> {
+    pub input: Input<'a>,
+    pub tokens: &'a [Token],
+    pub blocks: &'a [Block],
+}
+
+/// Cuts the stream at the first block's end behind every `target` bytes of plaintext.
+pub fn segments(stream: &Stream, target: usize) -> impl Iterator<Item = Segment<'_>> {
     let (mut block, mut token, mut at) = (0, 0, 0);
-    let (mut carry, mut count) = (0, 0);
-    let mut rebuilt = Vec::new();
-    while block < stream.blocks.len() {
+    std::iter::from_fn(move || {
         let (block_from, token_from, from) = (block, token, at);
         while block < stream.blocks.len() && (at - from < target || stream.blocks[block].plain == 0) {
             at += stream.blocks[block].plain;
@@ -69,10 +70,28 @@ pub fn round_trip(deflate: &[u8], encoder: Encoder, target: usize) -> Cost {
             end: at - low,
             offset: from as u64,
         };
-        let (tokens, blocks) = (
-            &stream.tokens[token_from..token],
-            &stream.blocks[block_from..block],
-        );
+        (block > block_from).then(|| Segment {
+            input,
+            tokens: &stream.tokens[token_from..token],
+            blocks: &stream.blocks[block_from..block],
+        })
+    })
+}
+
+/// Cuts the stream into segments, records each with `encoder`, rebuilds each by itself, and compares with the stream.
+/// The models are used for all segments in turn and must not remember any.
+pub fn round_trip(deflate: &[u8], encoder: Encoder, target: usize) -> Cost {
+    let stream = read(deflate);
+    let mut cost = Cost::default();
+    let (mut models, mut others) = (Models::default(), Models::default());
+    let (mut carry, mut count) = (0, 0);
+    let mut rebuilt = Vec::new();
+    for Segment {
+        input,
+        tokens,
+        blocks,
+    } in segments(&stream, target)
+    {
         let corrections = record(encoder, &mut models, &input, tokens, blocks, usize::MAX)
             .expect("no limit to corrections");
         cost.corrections += corrections.len();
@@ -91,7 +110,8 @@ pub fn round_trip(deflate: &[u8], encoder: Encoder, target: usize) -> Cost {
         let end = rebuilt.len();
         assert!(
             rebuilt[end - bytes.len()..] == deflate[end - bytes.len()..end],
-            "the segment of plaintext {from}..{at} with {encoder:?}"
+            "the segment from plaintext {} on with {encoder:?}",
+            input.offset
         );
     }
     if count > 0 {
@@ -162,4 +182,22 @@ pub fn sample(size: usize) -> Vec<u8> {
     }));
     all.resize(all.len() + 300_000, 0);
     all
+}
+
+/// Builds the Go program in `tests/programs/NAME`, once, and gives where it is.
+pub fn program(name: &str) -> PathBuf {
+    let folder = option_env!("CARGO_TARGET_TMPDIR").expect("set by cargo for tests");
+    let out = PathBuf::from(folder).join(name);
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/programs")
+        .join(name);
+    let built = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&out)
+        .arg(".")
+        .current_dir(&source)
+        .status()
+        .unwrap_or_else(|err| panic!("Go, which writes most layers, is needed: {err}"));
+    assert!(built.success(), "{}: {built}", source.display());
+    out
 }

@@ -1,10 +1,13 @@
 //! Models of the encoders that write layers. Each is the encoder's rule, not its code: what it decides from the
 //! plaintext, and nothing of how it is called or what it allocates.
 
+mod go;
+mod lengths;
 mod literal;
 
 use super::guide::Guide;
 use super::segment::Input;
+use go::Go;
 use literal::Literal;
 use std::fmt;
 use std::str::FromStr;
@@ -14,17 +17,32 @@ use std::str::FromStr;
 pub enum Encoder {
     /// Literals with the fixed codes, in blocks of 65,535: what an encoder writes that looks for no matches.
     Literal,
+    /// Go's `compress/flate` as of Go 1.26 and before, at levels 2 to 9; its default, -1, is 6. Named `go:6`.
+    Go {
+        /// The level.
+        level: u8,
+    },
 }
 
 impl Encoder {
     /// What a stream is tried with when nothing is known of it, the likeliest first.
-    pub const CANDIDATES: &'static [Self] = &[Self::Literal];
+    pub const CANDIDATES: &'static [Self] = &[
+        Self::Go { level: 6 },
+        Self::Go { level: 9 },
+        Self::Go { level: 5 },
+        Self::Go { level: 4 },
+        Self::Go { level: 7 },
+        Self::Go { level: 8 },
+        Self::Go { level: 3 },
+        Self::Go { level: 2 },
+    ];
 }
 
 impl fmt::Display for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Literal => f.write_str("literal"),
+            Self::Go { level } => write!(f, "go:{level}"),
         }
     }
 }
@@ -38,6 +56,13 @@ impl FromStr for Encoder {
     type Err = UnknownEncoder;
 
     fn from_str(name: &str) -> Result<Self, UnknownEncoder> {
+        if let Some(level) = name.strip_prefix("go:").and_then(|level| level.parse().ok()) {
+            return if (2..=9).contains(&level) {
+                Ok(Self::Go { level })
+            } else {
+                Err(UnknownEncoder)
+            };
+        }
         match name {
             "literal" => Ok(Self::Literal),
             _ => Err(UnknownEncoder),
@@ -55,6 +80,7 @@ pub trait Model {
 #[derive(Default)]
 pub struct Models {
     literal: Literal,
+    go: Go,
 }
 
 impl Models {
@@ -62,6 +88,7 @@ impl Models {
     pub fn run<G: Guide>(&mut self, encoder: Encoder, input: &Input<'_>, guide: &mut G) {
         match encoder {
             Encoder::Literal => self.literal.segment(input, guide),
+            Encoder::Go { level } => go::At(&mut self.go, level).segment(input, guide),
         }
     }
 }

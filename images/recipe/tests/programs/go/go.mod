@@ -1,0 +1,3 @@
+module holdall/programs/go
+
+go 1.22
