@@ -623,7 +623,11 @@ fn a_directory_that_holds_more_than_it_counts_is_malformed() {
         entries: 2,
         ..inner
     };
-    let directory = Directory::top(Arc::new(OnePage(page, RemadeCache::default())), top, metadata.clone());
+    let directory = Directory::top(
+        Arc::new(OnePage(page, RemadeCache::default())),
+        top,
+        metadata.clone(),
+    );
     assert!(matches!(
         directory.entries(0).next(),
         Some(Err(Error::Malformed { .. }))

@@ -70,7 +70,7 @@ except ImportError:
     def unzstd(data, _length):
         return subprocess.run(["zstd", "-dcq"], input=data, stdout=subprocess.PIPE, check=True).stdout
 
-FORMAT = b"draft-2"
+FORMAT = b"draft-3"
 CHUNK_MAX, FRAME_MAX, INLINE_MAX = 262144, 1048576, 2048
 ZERO = bytes(32)
 
@@ -107,6 +107,15 @@ class Bytes:
         n = self.u16()
         need(n <= most, "a field is too long")
         return self.take(n)
+
+    def varint(self):
+        number = 0
+        for shift in range(0, 63, 7):
+            byte = self.u8()
+            number |= (byte & 127) << shift
+            if byte < 128:
+                return number
+        raise Wrong("a number of more than 63 bits")
 
     def end(self):
         need(self.at == len(self.data), "bytes are left over")
@@ -314,6 +323,10 @@ class Disk:
             return ["inline", data.bytes16(INLINE_MAX)]
         if tag == 2:
             return ["list", data.u8(), data.take(32)]
+        if tag == 3:
+            size, recipe = data.u64(), self.content(data)
+            need(recipe[0] in ("inline", "list"), "a recipe's content")
+            return ["recipe", size, recipe, ["tree", data.u8(), data.take(32), data.u64(), data.u64(), data.u64()]]
         if tag == 5:
             return ["tree", data.u8(), data.take(32), data.u64(), data.u64(), data.u64()]
         raise Wrong("content of tag %d is not read here" % tag)
@@ -321,6 +334,9 @@ class Disk:
     def place_of(self, content, data):
         if content[0] in ("list", "tree"):
             content.append(tuple(data.u32() for _ in range(4)))
+        if content[0] == "recipe":
+            self.place_of(content[2], data)
+            self.place_of(content[3], data)
 
     def read(self, content, size):
         if content[0] == "inline":
@@ -334,6 +350,87 @@ class Disk:
         need(len(data) == size, "a blob's length")
         need(sha256 is None or hashlib.sha256(data).digest() == sha256, "a blob's SHA-256")
         need(blake3(data) == blob_id, "a blob's BlobId")
+
+    # Section 11: the tar that a recipe puts together; what its encoders' models write is not for this reader
+    def tar(self, content, size):
+        recipe = b"".join(self.read(content[2], content[1]))
+        foot = Bytes(recipe[-64:])
+        need(len(recipe) == content[1] and foot.take(4) == b"HRCP" and foot.number("I") == 1, "a recipe's footer")
+        names, parts, stretches, outboard, layer, plain, files = (foot.u64() for _ in range(7))
+        groups = -(-size // 262144)
+        need(layer == size and outboard == (32 * groups if groups > 1 else 0), "a recipe's layer")
+        need(stretches == -(-plain // 1048576), "a recipe's stretches")
+        tables = Bytes(recipe[len(recipe) - 64 - names - 32 * parts - 40 * stretches - outboard:-64])
+        for name in tables.take(names).decode().split("\n") if names else []:
+            need(name == "literal" or name.startswith("go:"), "an encoder")
+        last = (0, 0)
+        for _ in range(parts):
+            ends = (tables.u64(), tables.u64())
+            at, length, encoder = tables.u64(), tables.number("I"), tables.u16()
+            tables.take(2)
+            need(last[0] <= ends[0] and last[1] <= ends[1] and at + length <= len(recipe), "a recipe's part")
+            need(encoder or length == ends[0] - last[0], "a kept part")
+            last = ends
+        need(last == (layer, plain), "a recipe's parts")
+        found = {}
+        position = 2 if any(n == "/links" for n, _ in self.directory(content[3], "", layer=True, tree_of_layers=True)) else 1
+        for inode, fields in self.numbered(content[3], 0):
+            found[inode - position] = fields
+        whole, number, going = hashlib.sha256(), 0, iter(())
+        for index in range(stretches):
+            at, map_at, before, _ = (tables.u64() for _ in range(4))
+            stretch, numbers = Bytes(recipe[at:][:tables.number("I")]), Bytes(recipe[map_at:][:tables.number("I")])
+            need(before == number, "files before a stretch")
+            columns = [Bytes(stretch.take(n)) for n in [stretch.varint() for _ in range(5)]]
+            stretch.end()
+            steps, heads, fields, rests, own = columns
+            out, inode, header = b"", 0, None
+            want = min(1048576, plain - 1048576 * index)
+            while steps.at < len(steps.data):
+                step = steps.varint()
+                kind, n = step & 7, step >> 3
+                if header is not None:
+                    need(kind == 1, "a header without its file")
+                    out, header = out + sealed(header % (b"%011o\0" % n)), None
+                if kind == 0:
+                    out += own.take(n)
+                elif kind == 1:
+                    step = numbers.varint()
+                    inode, number = inode + (step >> 1 ^ -(step & 1)), number + 1
+                    going = b"".join(self.read(found[inode][3], found[inode][0]))
+                    need(len(going) == n, "a file's length")
+                    out, going = out + going[:want - len(out)], going[max(want - len(out), 0):]
+                elif kind == 2:
+                    out, going = out + going[:n], going[n:]
+                elif kind == 3:
+                    name, front = heads.take(100), fields.take(24)
+                    length = b"" if n & 1 else fields.take(12)
+                    middle = fields.take(12)
+                    if n & 1:
+                        header = Sized(name + front, middle, rests.take(356))
+                    else:
+                        out += sealed(name + front + length + middle + bytes(8) + rests.take(356))
+                else:
+                    need(kind == 4, "a step")
+                    out += bytes(n)
+            for column in columns + [numbers]:
+                column.end()
+            need(len(out) == want and header is None, "a stretch's length")
+            whole.update(out)
+        need(number == files, "a recipe's files")
+        return whole.digest()
+
+    def numbered(self, tree, position):
+        at = position + 1
+        if tree[3]:
+            for _, node, fields in self.tree_page(tree[1], tree[2], tree[6]):
+                if node in (2, 6):
+                    yield from self.numbered(fields, at)
+                    at += fields[4]
+                else:
+                    if node == 1:
+                        yield at, fields
+                    at += 1
 
     # Section 9
     def leaves(self):
@@ -474,6 +571,21 @@ class Disk:
         yield from out
 
 
+class Sized:
+    """A tar's header whose size is still to come."""
+
+    def __init__(self, front, middle, rest):
+        self.parts = front, middle, rest
+
+    def __mod__(self, size):
+        front, middle, rest = self.parts
+        return front + size + middle + bytes(8) + rest
+
+
+def sealed(header):
+    return header[:148] + b"%06o\0 " % (sum(header) + 256) + header[156:]
+
+
 def rooted(disk, leaf):
     """Section 10.1: the tree of a layer or chain."""
     names, links, table = [], {}, None
@@ -506,13 +618,16 @@ def main(path):
     print("medium", disk.medium.hex(), "generation", disk.generation, "root", disk.root_hash.hex())
     for number, frames in disk.check_packs():
         print("pack", number, "frames", frames)
+    tars = {}
     for leaf in disk.leaves():
         digest = "sha256:" + leaf["sha256"].hex()
         if leaf["kind"] == 1:
             print("image", leaf["name"], digest)
         elif leaf["kind"] == 2:
             need(leaf["name"] == digest, "a blob's name")
-        if leaf["kind"] in (1, 2, 3):
+        if leaf["kind"] == 2 and leaf["content"][0] == "recipe":
+            tars[leaf["name"]] = disk.tar(leaf["content"], leaf["size"])
+        elif leaf["kind"] in (1, 2, 3):
             disk.check(leaf["content"], leaf["size"], leaf["sha256"], leaf["blob_id"])
         if leaf["kind"] == 2:
             print("blob", digest, leaf["size"])
@@ -528,6 +643,9 @@ def main(path):
                     print("entry", name, *(fields or ()))
                 elif len(fields) == 5:
                     print("file", name, fields[0], "sha256:" + fields[2].hex())
+        if leaf["kind"] == 6:
+            diff_id, blob = leaf["name"].split("/")
+            need(blob not in tars or "sha256:" + tars[blob].hex() == diff_id, "the tar of a recipe")
         if leaf["kind"] in (6, 7):
             print("layer" if leaf["kind"] == 6 else "chain", leaf["name"])
             rooted(disk, leaf)

@@ -83,7 +83,7 @@ fn layer(ingest: &Ingest, ops: &[Op]) -> Result<StoredTree, LayerFault> {
     for op in ops {
         write(&mut writer, op)?;
     }
-    writer.finish()
+    Ok(writer.finish()?.0)
 }
 
 fn id(text: &str) -> Sha256 {

@@ -12,7 +12,7 @@
 
 use holdall::format::catalogue::{self, Child, InteriorPage, Kind, Leaf, LeafPage};
 use holdall::format::codec::{Decoder, Encoder};
-use holdall::format::content::{Content, ListRef, ObjectRef, Place, TreeRef};
+use holdall::format::content::{Content, ListRef, ObjectRef, Place, RecipeRef, TreeRef};
 use holdall::format::frame::{Codec, FrameChunk, FrameHeader, FrameKind};
 use holdall::format::links;
 use holdall::format::list::{ListEntry, ListPage};
@@ -207,7 +207,7 @@ fn roots() {
     };
     refused(
         "root-of-newer-format",
-        &changed("draft-2", "draft-9"),
+        &changed("draft-3", "draft-9"),
         Refusal::Unsupported,
         read,
     );
@@ -751,14 +751,23 @@ fn contents() -> Vec<(&'static str, Content)> {
         ("content-list", Content::List(list_ref(2, 2))),
         (
             "content-recipe",
-            Content::Recipe {
-                object: object(5_000, 3),
-                outboard: object(64, 4),
-            },
+            Content::Recipe(Box::new(RecipeRef {
+                size: 5_000,
+                recipe: Content::List(list_ref(1, 3)),
+                tree,
+            })),
         ),
         ("content-map", Content::Map(object(77, 5))),
         ("content-tree", Content::Tree(tree)),
         ("content-tree-empty", Content::Tree(TreeRef::EMPTY)),
+        (
+            "content-recipe-inline",
+            Content::Recipe(Box::new(RecipeRef {
+                size: 3,
+                recipe: Content::Inline(b"abc".to_vec()),
+                tree,
+            })),
+        ),
     ]
 }
 

@@ -122,7 +122,7 @@ fn chain(ingest: &Ingest) -> StoredTree {
         .special(&path("dev/pipe"), metadata(0o600, &[]), SpecialKind::Fifo, 0, 0)
         .unwrap();
     layer.directory(&path("dev/pts"), metadata(0o755, &[])).unwrap();
-    ingest.merge(None, &layer.finish().unwrap()).unwrap()
+    ingest.merge(None, &layer.finish().unwrap().0).unwrap()
 }
 
 /// What a path of the mount is; symlinks are not followed.

@@ -6,7 +6,7 @@
 mod remade;
 mod stream;
 
-pub use remade::RemadeCache;
+pub use remade::{RecipeFigures, RemadeCache};
 pub use stream::BlobStream;
 
 use crate::error::{Error, Result};
@@ -183,6 +183,11 @@ impl BlobReader {
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// What its recipe is made of; `None` where it has none.
+    pub fn recipe(&self) -> Result<Option<RecipeFigures>> {
+        Ok(self.layer()?.map(|layer| layer.figures()))
     }
 
     /// The leaf page that covers `offset`, and the offset it begins at; `None` for a single chunk.

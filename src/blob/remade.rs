@@ -22,6 +22,17 @@ const WINDOWS: usize = 2;
 /// Layers whose tables and windows are kept.
 const LAYERS: usize = 16;
 
+/// What a layer's recipe is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipeFigures {
+    /// Bytes of the recipe, before they are compressed.
+    pub recipe_bytes: u64,
+    /// Bytes of the layer that the recipe has as they are, as no encoder's model predicts them.
+    pub kept_bytes: u64,
+    /// The encoders that the rest is made again with (FORMAT.md 11.3).
+    pub encoders: Vec<String>,
+}
+
 /// Layers that are being read, with what was made of them last.
 #[derive(Debug, Default)]
 pub struct RemadeCache(Mutex<VecDeque<(BlobId, Arc<Remade>)>>);
@@ -119,19 +130,15 @@ fn exactly(reader: &BlobReader, offset: u64, buf: &mut [u8]) -> std::result::Res
 }
 
 impl Remade {
-    fn open(
-        source: &Arc<dyn FrameSource>,
-        blob_id: &BlobId,
-        size: u64,
-        recipe: &RecipeRef,
-    ) -> Result<Self> {
+    fn open(source: &Arc<dyn FrameSource>, blob_id: &BlobId, size: u64, recipe: &RecipeRef) -> Result<Self> {
         let rooted = Rooted::open(Arc::clone(source), recipe.tree, true)?;
         let origin = Origin {
             recipe: BlobReader::new(Arc::clone(source), recipe.size, recipe.recipe.clone()),
             rootfs: rooted.rootfs().clone(),
             name: format!("layer b3:{blob_id}"),
         };
-        let table = Table::read(&origin, recipe.size, size, blob_id.as_bytes()).map_err(|err| origin.fault(err))?;
+        let table =
+            Table::read(&origin, recipe.size, size, blob_id.as_bytes()).map_err(|err| origin.fault(err))?;
         Ok(Self {
             table,
             origin,
@@ -141,8 +148,21 @@ impl Remade {
     }
 
     /// What the recipe is made of.
-    pub(super) fn table(&self) -> &Table {
-        &self.table
+    pub(super) fn figures(&self) -> RecipeFigures {
+        let mut kept_bytes = 0;
+        let (mut end, mut plain_end) = (0, 0);
+        for part in &self.table.parts {
+            // What has no plaintext is members' headers and trailers.
+            if part.encoder == 0 && part.plain_end > plain_end {
+                kept_bytes += part.end - end;
+            }
+            (end, plain_end) = (part.end, part.plain_end);
+        }
+        RecipeFigures {
+            recipe_bytes: self.origin.recipe.size(),
+            kept_bytes,
+            encoders: self.table.encoders.iter().map(ToString::to_string).collect(),
+        }
     }
 
     /// Checked bytes from `offset` on, at least one and at most `max`; none at the end.
@@ -154,7 +174,11 @@ impl Remade {
         let window = self.window(number)?;
         let from = index64(offset - number * WINDOW_GROUPS * len64(GROUP));
         let to = window.len().min(from.saturating_add(max));
-        Ok(if from < to { window.slice(from..to) } else { Bytes::new() })
+        Ok(if from < to {
+            window.slice(from..to)
+        } else {
+            Bytes::new()
+        })
     }
 
     fn window(&self, number: u64) -> Result<Bytes> {

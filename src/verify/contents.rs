@@ -49,6 +49,13 @@ pub(super) fn check_leaf(check: &mut Check<'_>, catalogue: &CatalogueReader, lea
     if leaf.kind == Kind::Blob && leaf.name != leaf.sha256.to_digest() {
         check.damaged(format!("{}: listed under another digest's name", name()));
     }
+    if let Content::Recipe(recipe) = &leaf.content {
+        let before = check.report.damages.len();
+        trees::check_tree(check, leaf, recipe.tree)?;
+        if check.report.damages.len() > before {
+            check.report.damaged_blobs.insert(leaf.sha256);
+        }
+    }
     let deep = check.options.full && leaf.kind == Kind::Blob;
     if let Err(e) = check_content(
         check,
@@ -86,7 +93,6 @@ pub(super) fn check_content(
     check.check_interrupted()?;
     let source: Arc<dyn FrameSource> = Arc::new(Uncached::new(Arc::clone(&check.medium)));
     if let Content::Recipe(recipe) = content {
-        // Its tree stands in the catalogue as a layer's, and is checked there.
         if let Err(e) = check_content(check, &recipe.recipe, recipe.size, None)? {
             return Ok(Err(e));
         }

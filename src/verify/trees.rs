@@ -22,7 +22,7 @@ struct Waiting {
     depth: u32,
 }
 
-/// Checks the tree of a leaf: of loose files, of a layer or of a chain.
+/// Checks the tree of a leaf: of loose files, of a layer or of a chain, or the one that a blob's recipe refers to.
 pub(super) fn check_tree(check: &mut Check<'_>, leaf: &Leaf, tree: TreeRef) -> Result<()> {
     let source: Arc<dyn FrameSource> = Arc::new(Uncached::new(Arc::clone(&check.medium)));
     let files = leaf.kind == Kind::Files;
@@ -44,7 +44,7 @@ pub(super) fn check_tree(check: &mut Check<'_>, leaf: &Leaf, tree: TreeRef) -> R
         Ok(Directory::top(source, tree, metadata))
     } else {
         usable(check, &tree.place)
-            .and_then(|()| Rooted::open(source, tree, leaf.kind == Kind::Layer))
+            .and_then(|()| Rooted::open(source, tree, leaf.kind != Kind::Chain))
             .and_then(|rooted| {
                 check_links(&rooted)?;
                 Ok(rooted.top().clone())

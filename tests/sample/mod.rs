@@ -163,7 +163,7 @@ pub fn lower_layer(ingest: &Ingest) -> StoredTree {
     layer
         .special(&path("null"), plain(0o666), SpecialKind::CharDevice, 1, 3)
         .unwrap();
-    layer.finish().unwrap()
+    layer.finish().unwrap().0
 }
 
 /// A layer over that one: takes away, hides, and names a file of the one below.
@@ -173,7 +173,7 @@ pub fn upper_layer(ingest: &Ingest) -> StoredTree {
     layer.hard_link(&path("third"), &path("dir/file")).unwrap();
     file(&mut layer, "new/file", b"small");
     layer.opaque(&path("new")).unwrap();
-    layer.finish().unwrap()
+    layer.finish().unwrap().0
 }
 
 pub fn open(medium: &Arc<dyn Medium>) -> Result<Disk> {

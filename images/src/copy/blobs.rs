@@ -16,7 +16,7 @@ use std::io::{Cursor, Read};
 /// Bytes that are handed to the store at once.
 const PIECE_BYTES: usize = 1 << 20;
 /// Layers from this size on are kept as recipes: 16 KiB. Of smaller ones the recipe would be larger.
-const RETRACED_MIN: u64 = 16 << 10;
+pub const RETRACED_MIN: u64 = 16 << 10;
 
 /// What became of a blob.
 pub enum Fetched {

@@ -10,6 +10,7 @@ mod retrace;
 mod trees;
 mod walk;
 
+pub use blobs::RETRACED_MIN;
 pub use trees::{InPlace, NotInPlace};
 
 use crate::error::{NameTaken, Sha256Digest};

@@ -135,7 +135,14 @@ pub fn read_retraced(
     retrace: &mut dyn Retrace,
     interrupted: &dyn Fn() -> bool,
 ) -> std::result::Result<Summary, LayerError> {
-    read_through(source, Compression::Auto, limits, sink, interrupted, Some(retrace))
+    read_through(
+        source,
+        Compression::Auto,
+        limits,
+        sink,
+        interrupted,
+        Some(retrace),
+    )
 }
 
 fn read_through(

@@ -1,9 +1,9 @@
 //! The uncompressed stream in blocks of a mebibyte: read by the walk where they lie, and hashed on
 //! another thread meanwhile.
 
+use super::Retrace;
 use super::compression::{Compression, Decoder};
 use super::error::{LayerError, Reason};
-use super::Retrace;
 use super::limits::Limits;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use holdall::ids::Sha256;

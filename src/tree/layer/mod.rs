@@ -400,14 +400,21 @@ impl<F> LayerTree<F> {
     pub fn positions(&self) -> Vec<Option<u64>> {
         let mut positions = vec![None; self.files.len()];
         let mut next = 1;
-        let mut open: Vec<_> = self.folders.first().map(|root| root.children.values()).into_iter().collect();
+        let mut open: Vec<_> = self
+            .folders
+            .first()
+            .map(|root| root.children.values())
+            .into_iter()
+            .collect();
         while let Some(children) = open.last_mut() {
             let Some(child) = children.next() else {
                 open.pop();
                 continue;
             };
             match child {
-                Child::Folder(index) => open.extend(self.folders.get(*index).map(|folder| folder.children.values())),
+                Child::Folder(index) => {
+                    open.extend(self.folders.get(*index).map(|folder| folder.children.values()))
+                }
                 Child::File(index) => {
                     if let Some(position) = positions.get_mut(*index) {
                         *position = Some(next);

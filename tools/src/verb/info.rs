@@ -12,6 +12,7 @@ use holdall::generation;
 use holdall::medium::MediumFile;
 use holdall::medium::{Medium, SlotNumber};
 use holdall::reader::Disk;
+use holdall_images::kept::Kept;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +45,12 @@ struct Info {
     names: u64,
     blobs: u64,
     blob_bytes: u64,
+    layers: u64,
+    layer_bytes: u64,
+    /// Of the layers, what is kept as it is: no recipe makes it again.
+    whole_layer_bytes: u64,
+    /// Of the layers' recipes, before compression and without what is kept as it is.
+    recipe_bytes: u64,
     referrers: u64,
     left_out: u64,
     file_inodes: u64,
@@ -84,6 +91,20 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
     for (_, leaf) in (first..end).zip(catalogue.leaves_from(first)) {
         blob_bytes = blob_bytes.saturating_add(leaf.map_err(ToolError::Disk)?.size);
     }
+    let (mut layers, mut layer_bytes, mut whole_layer_bytes, mut recipe_bytes) = (0, 0_u64, 0_u64, 0_u64);
+    for layer in disk.layers() {
+        let Some(kept) = Kept::of(disk, &layer.map_err(ToolError::Disk)?.blob)? else {
+            continue;
+        };
+        let recipe = kept
+            .recipe
+            .as_ref()
+            .map_or(0, |recipe| recipe.recipe_bytes.saturating_sub(recipe.kept_bytes));
+        layers += 1;
+        layer_bytes = layer_bytes.saturating_add(kept.size);
+        whole_layer_bytes = whole_layer_bytes.saturating_add(kept.whole_bytes());
+        recipe_bytes = recipe_bytes.saturating_add(recipe);
+    }
     let (mut names, mut images) = (0, std::collections::BTreeSet::new());
     for image in disk.images(None, None) {
         let image = image.map_err(ToolError::Disk)?;
@@ -121,6 +142,10 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
         names,
         blobs,
         blob_bytes,
+        layers,
+        layer_bytes,
+        whole_layer_bytes,
+        recipe_bytes,
         referrers: count(Kind::Referrer)?,
         left_out: count(Kind::Absent)?,
         file_inodes: disk
@@ -176,6 +201,16 @@ fn print(info: &Info, output: &Output) -> Result<(), ToolError> {
     )?;
     row("images", format!("{} under {} names", info.images, info.names))?;
     row("blobs", format!("{}, {}", info.blobs, bytes(info.blob_bytes)))?;
+    row(
+        "layers",
+        format!(
+            "{}, {}: {} kept as they are, the rest made again by {} of recipes",
+            info.layers,
+            bytes(info.layer_bytes),
+            bytes(info.whole_layer_bytes),
+            bytes(info.recipe_bytes)
+        ),
+    )?;
     row("referrers", info.referrers.to_string())?;
     row("left out", info.left_out.to_string())?;
     row("files", format!("{} files and folders", info.file_inodes))?;

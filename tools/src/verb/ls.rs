@@ -7,6 +7,7 @@ use holdall::ids::Sha256;
 use holdall::name::Reference;
 use holdall::reader::{Directory, Disk, Entry, Node};
 use holdall_images::audit;
+use holdall_images::kept::Kept;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -25,6 +26,9 @@ pub struct Args {
     /// Also show names by digest of images that have a tag
     #[arg(short, long)]
     all: bool,
+    /// List the layers instead: how each is kept, and what that costs
+    #[arg(long, conflicts_with_all = ["prefix", "long", "all"])]
+    layers: bool,
     /// List this generation instead of the newest
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     generation: Option<u32>,
@@ -59,18 +63,42 @@ struct ListedEntry {
     mtime: i64,
 }
 
+#[derive(Debug, Serialize)]
+struct ListedLayer {
+    digest: String,
+    diff_id: String,
+    size: u64,
+    /// How many bytes of it are kept as they are.
+    kept_bytes: u64,
+    /// Bytes of its recipe before compression, those kept as they are among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipe_bytes: Option<u64>,
+    /// What the rest is made again with.
+    encoders: Vec<String>,
+    /// Why it is kept as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
 #[derive(Debug, Default, Serialize)]
 struct Listing {
     #[serde(skip_serializing_if = "Option::is_none")]
     images: Option<Vec<ListedImage>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Vec<ListedEntry>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<Vec<ListedLayer>>,
 }
 
 /// Runs the verb.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     let disk = locate::disk(&args.medium, args.generation, None)?;
     let mut listing = Listing::default();
+    if args.layers {
+        listing.layers = Some(list_layers(&disk, output)?);
+        output.result(&listing)?;
+        return Ok(Exit::Done);
+    }
     match args
         .prefix
         .as_deref()
@@ -137,6 +165,43 @@ fn list_images(disk: &Disk, args: &Args, output: &Output) -> Result<Vec<ListedIm
         if output.is_json() {
             listed.push(entry);
         }
+    }
+    Ok(listed)
+}
+
+fn list_layers(disk: &Disk, output: &Output) -> Result<Vec<ListedLayer>, ToolError> {
+    let mut listed = Vec::new();
+    for layer in disk.layers() {
+        let layer = layer.map_err(ToolError::Disk)?;
+        let Some(kept) = Kept::of(disk, &layer.blob)? else {
+            continue;
+        };
+        let entry = ListedLayer {
+            digest: layer.blob.to_digest(),
+            diff_id: layer.diff_id.to_digest(),
+            size: kept.size,
+            kept_bytes: kept.whole_bytes(),
+            recipe_bytes: kept.recipe.as_ref().map(|recipe| recipe.recipe_bytes),
+            encoders: kept
+                .recipe
+                .as_ref()
+                .map(|recipe| recipe.encoders.clone())
+                .unwrap_or_default(),
+            why: kept.why().map(str::to_owned),
+        };
+        let how = match (&entry.recipe_bytes, &entry.why) {
+            (Some(recipe), why) => format!(
+                "made again ({}) by a recipe of {}{}",
+                entry.encoders.join(", "),
+                bytes(*recipe),
+                why.as_ref()
+                    .map(|why| format!("; {} as they are: {why}", bytes(entry.kept_bytes)))
+                    .unwrap_or_default()
+            ),
+            (None, why) => format!("as it is: {}", why.as_deref().unwrap_or_default()),
+        };
+        output.line(format!("{:>10}  {}  {how}", bytes(entry.size), entry.digest))?;
+        listed.push(entry);
     }
     Ok(listed)
 }

@@ -171,7 +171,7 @@ pub fn committed(
         ))?;
         if committed.tree_bytes > 0 {
             output.say(format!(
-                "{} of these are for running in place: the files of the layers, beside the layers themselves",
+                "{} of these are the files of layers, and what makes the layers' exact bytes again out of them",
                 bytes(committed.tree_bytes)
             ))?;
         }
