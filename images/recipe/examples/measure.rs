@@ -1,6 +1,8 @@
 //! How fast, and how well, a gzip file's encoder is predicted: `measure FILE ENCODER`.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
     clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::cast_precision_loss

@@ -186,7 +186,9 @@ pub fn sample(size: usize) -> Vec<u8> {
 
 /// Builds the Go program in `tests/programs/NAME`, once, and gives where it is.
 pub fn program(name: &str) -> PathBuf {
-    let folder = option_env!("CARGO_TARGET_TMPDIR").expect("set by cargo for tests");
+    let Some(folder) = option_env!("CARGO_TARGET_TMPDIR") else {
+        panic!("cargo names a folder for tests' files");
+    };
     let out = PathBuf::from(folder).join(name);
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/programs")
