@@ -8,19 +8,100 @@
 
 mod harness;
 
-use harness::{member, program, round_trip, run, sample};
-use holdall_recipe::deflate::encoder::Encoder;
+use harness::{member, program, read, round_trip, run, sample, segments};
+use holdall_recipe::deflate::bits::BitWriter;
+use holdall_recipe::deflate::encoder::{Encoder, Models};
+use holdall_recipe::deflate::segment::rebuild;
 use std::process::Command;
 
+/// What the last block, which Go leaves empty, takes.
+const LAST: usize = 8;
+
+fn go(level: u8, piece: usize, plain: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(program("go"));
+    run(command.arg(level.to_string()).arg(piece.to_string()), plain)
+}
+
 #[test]
-fn every_level_is_predicted() {
-    let go = program("go");
+fn every_level_is_predicted_whole_and_in_segments() {
     let plain = sample(4 << 20);
     for level in 2..=9u8 {
-        let gzip = run(Command::new(&go).arg(level.to_string()).arg("0"), &plain);
+        let gzip = go(level, 0, &plain);
         let encoder = Encoder::Go { level };
         let whole = round_trip(member(&gzip), encoder, usize::MAX);
+        assert!(whole.corrections <= LAST, "go:{level}: {whole:?}");
         let cut = round_trip(member(&gzip), encoder, 1 << 18);
-        eprintln!("go:{level} {whole:?} {cut:?} of {}", gzip.len());
+        assert!(cut.segments > 10, "go:{level}: {cut:?}");
+        // Levels 2 and 3 do not enter every position, and what they did cannot be told from the plaintext alone.
+        let most = if level < 4 { gzip.len() / 100 } else { LAST };
+        assert!(cut.corrections <= most, "go:{level}: {cut:?} of {}", gzip.len());
+    }
+}
+
+#[test]
+fn small_files_and_those_around_a_window_s_length_are_predicted() {
+    let plain = sample(300_000);
+    let window = 32 << 10;
+    let sizes = (0..12).chain([
+        100,
+        261,
+        262,
+        263,
+        4_000,
+        window - 1,
+        window,
+        window + 1,
+        65_535,
+        65_536,
+        65_537,
+        98_304,
+    ]);
+    for size in sizes {
+        let gzip = go(6, 0, &plain[plain.len() - size..]);
+        let cost = round_trip(member(&gzip), Encoder::Go { level: 6 }, usize::MAX);
+        assert!(cost.corrections <= LAST, "{size} bytes: {cost:?}");
+    }
+}
+
+#[test]
+fn how_the_input_is_handed_to_the_encoder_costs_little() {
+    let plain = sample(4 << 20);
+    for piece in [512, 1_000, 32 << 10, 70_000] {
+        let gzip = go(6, piece, &plain);
+        let cost = round_trip(member(&gzip), Encoder::Go { level: 6 }, 1 << 20);
+        assert!(
+            cost.corrections <= gzip.len() / 1_000,
+            "pieces of {piece}: {cost:?} of {}",
+            gzip.len()
+        );
+    }
+}
+
+#[test]
+fn any_bytes_as_corrections_end_in_an_error_or_in_other_bytes() {
+    let gzip = go(6, 0, &sample(200_000));
+    let stream = read(member(&gzip));
+    let segment = segments(&stream, usize::MAX).next().unwrap();
+    let mut state = 9u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 40) as u8
+    };
+    let mut models = Models::default();
+    for level in [2, 4, 6] {
+        for _ in 0..60 {
+            let length = usize::from(random() % 40);
+            let corrections: Vec<u8> = (0..length).map(|_| random() & 0x8f).collect();
+            let out = rebuild(
+                Encoder::Go { level },
+                &mut models,
+                &segment.input,
+                &corrections,
+                BitWriter::default(),
+            );
+            if let Ok(out) = out {
+                assert!(out.len() / 8 <= stream.plain.len() as u64 * 4 + 100_000);
+            }
+        }
     }
 }
