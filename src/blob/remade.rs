@@ -80,6 +80,8 @@ pub(super) struct Remade {
     windows: Mutex<VecDeque<(u64, Bytes)>>,
     /// The part that reached beyond the last window: the next one begins with it.
     edge: Mutex<Option<(usize, Bytes)>>,
+    /// Held while a window is made: who wants the same one waits for it, and does not make it too.
+    making: Mutex<()>,
 }
 
 /// Where a recipe's bytes come from.
@@ -144,6 +146,7 @@ impl Remade {
             origin,
             windows: Mutex::default(),
             edge: Mutex::default(),
+            making: Mutex::default(),
         })
     }
 
@@ -181,16 +184,23 @@ impl Remade {
         })
     }
 
-    fn window(&self, number: u64) -> Result<Bytes> {
+    fn held(&self, number: u64) -> Option<Bytes> {
         let mut windows = self.windows.lock();
-        if let Some(at) = windows.iter().position(|(known, _)| *known == number)
-            && let Some(found) = windows.remove(at)
-        {
-            let bytes = found.1.clone();
-            windows.push_back(found);
+        let at = windows.iter().position(|(known, _)| *known == number)?;
+        let found = windows.remove(at)?;
+        let bytes = found.1.clone();
+        windows.push_back(found);
+        Some(bytes)
+    }
+
+    fn window(&self, number: u64) -> Result<Bytes> {
+        if let Some(bytes) = self.held(number) {
             return Ok(bytes);
         }
-        drop(windows);
+        let _one_at_a_time = self.making.lock();
+        if let Some(bytes) = self.held(number) {
+            return Ok(bytes);
+        }
         let start = number * WINDOW_GROUPS;
         let groups = start..(start + WINDOW_GROUPS).min(self.table.groups());
         let bytes = self.make(groups).map_err(|err| self.origin.fault(err))?;
