@@ -107,6 +107,9 @@ fn heard(said: Result<(), ToolError>) -> Result<(), ToolError> {
     }
 }
 
+/// Longest wait, once all is answered, for calls of clients that have gone.
+const SETTLING: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// Runs the verb.
 pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let options = RegistryOptions::default();
@@ -208,7 +211,8 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     loader::notify_stopping();
     let broken = loader.as_ref().is_some_and(Loader::is_broken);
     drop(loader);
-    runtime.shutdown_background();
+    // The state's database must be closed before the process ends. A call that the device holds is not waited for.
+    runtime.shutdown_timeout(SETTLING);
     if let Some(mounted) = &mounted {
         mount::unmount(mounted, *output)?;
         mounted.wait()?;
