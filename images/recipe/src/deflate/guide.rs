@@ -14,6 +14,9 @@ use super::token::{
 /// Says what the stream has, where a model predicts. A model calls [`token`](Self::token) and then
 /// [`ends`](Self::ends) for every token, and [`block`](Self::block) when a block has ended.
 pub trait Guide {
+    /// Whether the shapes of blocks do not matter to it.
+    const BLIND: bool = false;
+
     /// The next token, for the one that the model predicts. It never reaches beyond the segment's end.
     fn token(&mut self, predicted: Token) -> Token;
 

@@ -128,6 +128,8 @@ pub fn package_merge(counts: &[u32], limit: usize, lengths: &mut [u8]) {
 pub enum Runs {
     /// As Go does: every run of its own, literals and distances as one.
     Go,
+    /// As zlib does: likewise, but no run goes on from the literals into the distances.
+    Zlib,
 }
 
 const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
@@ -162,9 +164,13 @@ impl Header {
         };
         match runs {
             Runs::Go => header.runs(literals.iter().chain(distances).copied()),
+            Runs::Zlib => {
+                header.runs(literals.iter().copied());
+                header.runs(distances.iter().copied());
+            }
         }
         code(&header.counts, &mut header.lengths);
-        while header.order > 4 && header.counts[ORDER[header.order - 1]] == 0 {
+        while header.order > 4 && header.lengths[ORDER[header.order - 1]] == 0 {
             header.order -= 1;
         }
         header

@@ -4,6 +4,7 @@
 mod go;
 mod lengths;
 mod literal;
+mod zlib;
 
 use super::guide::Guide;
 use super::segment::Input;
@@ -22,6 +23,11 @@ pub enum Encoder {
         /// The level.
         level: u8,
     },
+    /// zlib at levels 1 to 9; its default, -1, is 6. Named `zlib:6`.
+    Zlib {
+        /// The level.
+        level: u8,
+    },
 }
 
 impl Encoder {
@@ -35,6 +41,9 @@ impl Encoder {
         Self::Go { level: 8 },
         Self::Go { level: 3 },
         Self::Go { level: 2 },
+        Self::Zlib { level: 6 },
+        Self::Zlib { level: 9 },
+        Self::Zlib { level: 1 },
     ];
 }
 
@@ -43,6 +52,7 @@ impl fmt::Display for Encoder {
         match self {
             Self::Literal => f.write_str("literal"),
             Self::Go { level } => write!(f, "go:{level}"),
+            Self::Zlib { level } => write!(f, "zlib:{level}"),
         }
     }
 }
@@ -63,6 +73,11 @@ impl FromStr for Encoder {
                 Err(UnknownEncoder)
             };
         }
+        if let Some(level) = name.strip_prefix("zlib:") {
+            return Ok(Self::Zlib {
+                level: zlib::level(level).ok_or(UnknownEncoder)?,
+            });
+        }
         match name {
             "literal" => Ok(Self::Literal),
             _ => Err(UnknownEncoder),
@@ -81,6 +96,7 @@ pub trait Model {
 pub struct Models {
     literal: Literal,
     go: Go,
+    zlib: zlib::Family,
 }
 
 impl Models {
@@ -89,6 +105,7 @@ impl Models {
         match encoder {
             Encoder::Literal => self.literal.segment(input, guide),
             Encoder::Go { level } => go::At(&mut self.go, level).segment(input, guide),
+            Encoder::Zlib { level } => zlib::At(&mut self.zlib, level).segment(input, guide),
         }
     }
 }

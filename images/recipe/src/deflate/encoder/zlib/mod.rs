@@ -1,0 +1,74 @@
+//! zlib's deflate at levels 1 to 9, and its kin.
+//!
+//! Every position's three bytes go into chains of the same hash. At each position the chain is followed for a number of
+//! tries, and the first longest match is taken; at levels 4 to 9 only if the next position has no longer one. The window
+//! slides by 32 KiB when its last 262 bytes are reached. A block ends after a number of tokens.
+
+mod run;
+mod trees;
+mod window;
+
+use super::Model;
+use crate::deflate::guide::Guide;
+use crate::deflate::segment::Input;
+use run::{Run, Zlib};
+use window::Window;
+
+/// What a level sets.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    level: u8,
+    /// Where the match before is that long, a quarter of the tries is made.
+    good: usize,
+    /// Levels 4 to 9: a match of that length is not given up for a longer one at the next position. Below: within longer
+    /// matches than that, positions are not entered.
+    lazy: usize,
+    /// A match of that length ends the search.
+    nice: usize,
+    /// Tries.
+    chain: usize,
+}
+
+const fn effort(level: u8) -> Effort {
+    let (good, lazy, nice, chain) = match level {
+        1 => (4, 4, 8, 4),
+        2 => (4, 5, 16, 8),
+        3 => (4, 6, 32, 32),
+        4 => (4, 4, 16, 16),
+        5 => (8, 16, 32, 32),
+        7 => (8, 32, 128, 256),
+        8 => (32, 128, 258, 1024),
+        9 => (32, 258, 258, 4096),
+        _ => (8, 16, 128, 128),
+    };
+    Effort {
+        level,
+        good,
+        lazy,
+        nice,
+        chain,
+    }
+}
+
+/// The level that a name says.
+pub(super) fn level(digit: &str) -> Option<u8> {
+    digit
+        .parse()
+        .ok()
+        .filter(|level| (1..=9).contains(level) && digit.len() == 1)
+}
+
+/// The models' memory.
+#[derive(Debug, Default)]
+pub struct Family {
+    window: Window,
+}
+
+/// zlib at one level (1 to 9).
+pub(super) struct At<'m>(pub(super) &'m mut Family, pub(super) u8);
+
+impl Model for At<'_> {
+    fn segment<G: Guide>(&mut self, input: &Input<'_>, guide: &mut G) {
+        Run::<Zlib>::new(&mut self.0.window, effort(self.1), input).segment(guide);
+    }
+}
