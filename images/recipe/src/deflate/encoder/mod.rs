@@ -23,6 +23,11 @@ pub enum Encoder {
         /// The level.
         level: u8,
     },
+    /// GNU gzip at levels 1 to 9; its default is 6. Named `gzip:6`.
+    Gzip {
+        /// The level.
+        level: u8,
+    },
     /// zlib at levels 1 to 9; its default, -1, is 6. Named `zlib:6`.
     Zlib {
         /// The level.
@@ -41,6 +46,9 @@ impl Encoder {
         Self::Go { level: 8 },
         Self::Go { level: 3 },
         Self::Go { level: 2 },
+        Self::Gzip { level: 6 },
+        Self::Gzip { level: 9 },
+        Self::Gzip { level: 1 },
         Self::Zlib { level: 6 },
         Self::Zlib { level: 9 },
         Self::Zlib { level: 1 },
@@ -52,6 +60,7 @@ impl fmt::Display for Encoder {
         match self {
             Self::Literal => f.write_str("literal"),
             Self::Go { level } => write!(f, "go:{level}"),
+            Self::Gzip { level } => write!(f, "gzip:{level}"),
             Self::Zlib { level } => write!(f, "zlib:{level}"),
         }
     }
@@ -72,6 +81,11 @@ impl FromStr for Encoder {
             } else {
                 Err(UnknownEncoder)
             };
+        }
+        if let Some(level) = name.strip_prefix("gzip:") {
+            return Ok(Self::Gzip {
+                level: zlib::level(level).ok_or(UnknownEncoder)?,
+            });
         }
         if let Some(level) = name.strip_prefix("zlib:") {
             return Ok(Self::Zlib {
@@ -105,7 +119,12 @@ impl Models {
         match encoder {
             Encoder::Literal => self.literal.segment(input, guide),
             Encoder::Go { level } => go::At(&mut self.go, level).segment(input, guide),
-            Encoder::Zlib { level } => zlib::At(&mut self.zlib, level).segment(input, guide),
+            Encoder::Gzip { level } => {
+                zlib::At(&mut self.zlib, zlib::Member::Gzip, level).segment(input, guide);
+            }
+            Encoder::Zlib { level } => {
+                zlib::At(&mut self.zlib, zlib::Member::Zlib, level).segment(input, guide);
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ mod window;
 use super::Model;
 use crate::deflate::guide::Guide;
 use crate::deflate::segment::Input;
-use run::{Run, Zlib};
+use run::{Gzip, Run, Zlib};
 use window::Window;
 
 /// What a level sets.
@@ -64,11 +64,22 @@ pub struct Family {
     window: Window,
 }
 
-/// zlib at one level (1 to 9).
-pub(super) struct At<'m>(pub(super) &'m mut Family, pub(super) u8);
+/// An encoder of the family.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Member {
+    Zlib,
+    Gzip,
+}
+
+/// One of the family at one level (1 to 9).
+pub(super) struct At<'m>(pub(super) &'m mut Family, pub(super) Member, pub(super) u8);
 
 impl Model for At<'_> {
     fn segment<G: Guide>(&mut self, input: &Input<'_>, guide: &mut G) {
-        Run::<Zlib>::new(&mut self.0.window, effort(self.1), input).segment(guide);
+        let (window, effort) = (&mut self.0.window, effort(self.2));
+        match self.1 {
+            Member::Zlib => Run::<Zlib>::new(window, effort, input).segment(guide),
+            Member::Gzip => Run::<Gzip>::new(window, effort, input).segment(guide),
+        }
     }
 }

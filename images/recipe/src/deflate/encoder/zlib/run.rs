@@ -6,7 +6,7 @@ use super::{Effort, trees};
 use crate::deflate::guide::Guide;
 use crate::deflate::inflate::Shape;
 use crate::deflate::segment::Input;
-use crate::deflate::token::{LENGTH_MIN, Token};
+use crate::deflate::token::{DISTANCE_EXTRA, LENGTH_MIN, Token, distance_code};
 use std::marker::PhantomData;
 
 /// Farthest match of three bytes that is taken, at levels 4 to 9.
@@ -18,6 +18,9 @@ const REHEARSAL: usize = HALF;
 pub trait Kin {
     /// Tokens that a block has room for.
     const TOKENS: usize;
+    /// Whether it is gzip, which came first: it looks behind the plaintext's end, does not slide the window when it knows
+    /// the end, and so does not search in the last 262 bytes of the window; and it ends blocks early that go well.
+    const OLD: bool;
 }
 
 /// zlib, with its default memory level, 8.
@@ -25,7 +28,19 @@ pub struct Zlib;
 
 impl Kin for Zlib {
     const TOKENS: usize = (1 << 14) - 1;
+    const OLD: bool = false;
 }
+
+/// GNU gzip.
+pub struct Gzip;
+
+impl Kin for Gzip {
+    const TOKENS: usize = (1 << 15) - 1;
+    const OLD: bool = true;
+}
+
+/// gzip looks every so many tokens whether a block goes well.
+const LOOK: usize = 1 << 12;
 
 /// See the [module](self).
 pub struct Run<'m, 'a, K> {
@@ -42,6 +57,11 @@ pub struct Run<'m, 'a, K> {
     /// The place where the block starts, and its tokens.
     block: usize,
     count: usize,
+    /// gzip: its copies, and what their distances take in bits, roughly.
+    copies: usize,
+    distance_bits: usize,
+    /// gzip: whether it knows that there is no more input.
+    ended: bool,
     kin: PhantomData<K>,
 }
 
@@ -64,6 +84,9 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
             end: input.bytes.len(),
             block: input.start,
             count: 0,
+            copies: 0,
+            distance_bits: 0,
+            ended: false,
             kin: PhantomData,
         };
         run.prime();
@@ -76,6 +99,15 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         self.filled = (self.end - self.base).min(FULL);
         self.window
             .load(0, &self.bytes[self.base..self.base + self.filled]);
+        if self.filled < FULL {
+            // What gzip compares with behind the end: the window before it slid last, if it did.
+            self.window.wipe(self.filled, FULL);
+            let stale = self.filled.max(HALF);
+            if let Some(from) = (self.base + stale).checked_sub(HALF).filter(|_| self.base > 0) {
+                self.window
+                    .load(stale, &self.bytes[from..self.base + FULL - HALF]);
+            }
+        }
         let start = self.at;
         let mut first = start;
         if self.effort.level < 4 {
@@ -88,9 +120,10 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         if first < start {
             let mut rehearsal = Rehearsal { left: start - first };
             self.window.hash_at(first);
+            self.open(self.base + first);
             self.fast(&mut rehearsal);
-            self.block = self.base + start;
-            self.count = 0;
+            self.ended = false;
+            self.open(self.base + start);
         }
         self.at = start;
         self.window.hash_at(start);
@@ -119,6 +152,9 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
 
     #[cold]
     fn refill_now(&mut self) {
+        if self.ended {
+            return;
+        }
         if self.at >= HALF + REACH {
             self.window.slide();
             self.base += HALF;
@@ -131,6 +167,9 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
             self.window
                 .load(self.filled, &self.bytes[from..self.base + filled]);
             self.filled = filled;
+        } else if K::OLD {
+            self.ended = true;
+            self.window.wipe(self.filled, self.filled + LENGTH_MIN - 1);
         }
     }
 
@@ -162,9 +201,12 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         } else {
             effort.chain
         };
-        let mut found = self
-            .window
-            .longest(self.at, head, before, tries, effort.nice.min(left));
+        let nice = if K::OLD {
+            effort.nice
+        } else {
+            effort.nice.min(left)
+        };
+        let mut found = self.window.longest(self.at, head, before, tries, nice);
         found.length = found.length.min(left);
         found
     }
@@ -172,14 +214,31 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
     /// Whether a chain's head is one that can be matched.
     #[inline]
     fn reaches(&self, head: usize) -> bool {
-        head != 0 && self.at.wrapping_sub(head) <= REACH
+        head != 0 && self.at.wrapping_sub(head) <= REACH && (!K::OLD || self.at <= HALF + REACH)
     }
 
-    /// Counts a token; whether the block is full with it.
+    /// Counts a token, with which the encoder has come to the next position or beyond; whether the block is full.
     #[inline]
-    fn tally(&mut self) -> bool {
+    fn tally(&mut self, token: Token) -> bool {
         self.count += 1;
+        if K::OLD {
+            if !token.is_literal() {
+                self.copies += 1;
+                let symbol = distance_code(token.distance());
+                self.distance_bits += 5 + usize::from(DISTANCE_EXTRA[symbol]);
+            }
+            if self.count.is_multiple_of(LOOK) && self.effort.level > 2 && self.goes_well() {
+                return true;
+            }
+        }
         self.count == K::TOKENS
+    }
+
+    /// gzip: whether the block has few copies and halves its plaintext all the same.
+    fn goes_well(&self) -> bool {
+        let plain = self.base + self.at - self.block;
+        let bytes = (self.count * 8 + self.distance_bits) >> 3;
+        self.copies < self.count / 2 && bytes < plain / 2
     }
 
     /// Closes the block if it ends here; false where there is nothing more to predict. A block that is full leaves the
@@ -193,6 +252,11 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         self.close(guide, over && !full)
     }
 
+    fn open(&mut self, place: usize) {
+        self.block = place;
+        (self.count, self.copies, self.distance_bits) = (0, 0, 0);
+    }
+
     fn close<G: Guide>(&mut self, guide: &mut G, last: bool) -> bool {
         let place = self.base + self.at;
         let shape = if G::BLIND {
@@ -201,8 +265,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
             let storable = self.block >= self.base;
             trees::shape(guide.tokens(), place - self.block, storable)
         };
-        self.block = place;
-        self.count = 0;
+        self.open(place);
         guide.block(shape, last)
     }
 
@@ -224,7 +287,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
                 Token::literal(self.window.byte(self.at))
             };
             let token = guide.token(predicted);
-            let full = self.tally();
+            let full = self.tally(token);
             let end = self.at + token.length();
             self.at += 1;
             if token.length() > 1 {
@@ -271,7 +334,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
                 Token::literal(self.window.byte(self.at - 1))
             };
             let token = guide.token(predicted);
-            let full = self.tally();
+            let full = self.tally(token);
             if token.is_literal() {
                 if !self.ended(guide, full) {
                     return;

@@ -104,6 +104,12 @@ impl Window {
         self.bytes[at..at + count].copy_from_slice(&from[..count]);
     }
 
+    /// Puts zeros from one index to another.
+    pub fn wipe(&mut self, from: usize, to: usize) {
+        let to = to.min(FULL + SLACK);
+        self.bytes[from.min(to)..to].fill(0);
+    }
+
     /// Moves the upper half to the lower; the upper half stays as it is.
     pub fn slide(&mut self) {
         self.bytes.copy_within(HALF..FULL, 0);
