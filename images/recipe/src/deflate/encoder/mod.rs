@@ -12,6 +12,7 @@ use go::Go;
 use literal::Literal;
 use std::fmt;
 use std::str::FromStr;
+pub use zlib::Pigz;
 
 /// An encoder and its parameters. Its name, as [`Display`](fmt::Display) gives it, is part of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +28,13 @@ pub enum Encoder {
     Gzip {
         /// The level.
         level: u8,
+    },
+    /// pigz at levels 1 to 9; its default is 6. Named `pigz:6`, `pigz-i:6`, `pigz:6:512`.
+    Pigz {
+        /// The level.
+        level: u8,
+        /// How it cuts its input.
+        cut: Pigz,
     },
     /// zlib at levels 1 to 9; its default, -1, is 6. Named `zlib:6`.
     Zlib {
@@ -49,6 +57,10 @@ impl Encoder {
         Self::Gzip { level: 6 },
         Self::Gzip { level: 9 },
         Self::Gzip { level: 1 },
+        Self::Pigz {
+            level: 6,
+            cut: Pigz::DEFAULT,
+        },
         Self::Zlib { level: 6 },
         Self::Zlib { level: 9 },
         Self::Zlib { level: 1 },
@@ -61,6 +73,7 @@ impl fmt::Display for Encoder {
             Self::Literal => f.write_str("literal"),
             Self::Go { level } => write!(f, "go:{level}"),
             Self::Gzip { level } => write!(f, "gzip:{level}"),
+            Self::Pigz { level, cut } => f.write_str(&cut.name(*level)),
             Self::Zlib { level } => write!(f, "zlib:{level}"),
         }
     }
@@ -86,6 +99,9 @@ impl FromStr for Encoder {
             return Ok(Self::Gzip {
                 level: zlib::level(level).ok_or(UnknownEncoder)?,
             });
+        }
+        if let Some((level, cut)) = Pigz::parse(name) {
+            return Ok(Self::Pigz { level, cut });
         }
         if let Some(level) = name.strip_prefix("zlib:") {
             return Ok(Self::Zlib {
@@ -121,6 +137,9 @@ impl Models {
             Encoder::Go { level } => go::At(&mut self.go, level).segment(input, guide),
             Encoder::Gzip { level } => {
                 zlib::At(&mut self.zlib, zlib::Member::Gzip, level).segment(input, guide);
+            }
+            Encoder::Pigz { level, cut } => {
+                zlib::At(&mut self.zlib, zlib::Member::Pigz(cut), level).segment(input, guide);
             }
             Encoder::Zlib { level } => {
                 zlib::At(&mut self.zlib, zlib::Member::Zlib, level).segment(input, guide);

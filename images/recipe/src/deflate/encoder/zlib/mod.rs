@@ -11,7 +11,7 @@ mod window;
 use super::Model;
 use crate::deflate::guide::Guide;
 use crate::deflate::segment::Input;
-use run::{Gzip, Run, Zlib};
+use run::{Gzip, Pieces, Run, Zlib};
 use window::Window;
 
 /// What a level sets.
@@ -69,6 +69,49 @@ pub struct Family {
 pub(super) enum Member {
     Zlib,
     Gzip,
+    Pigz(Pigz),
+}
+
+/// How pigz cuts its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pigz {
+    /// Bytes that are compressed at once, in KiB: 32 at least (`-b`).
+    pub block: u32,
+    /// Whether nothing of what is before a block is known to it (`-i`).
+    pub independent: bool,
+}
+
+impl Pigz {
+    /// As it cuts when it is told nothing.
+    pub const DEFAULT: Self = Self {
+        block: 128,
+        independent: false,
+    };
+
+    /// The level, and how input is cut, that a name says: `pigz:6`, `pigz-i:6`, `pigz:6:512`.
+    pub(super) fn parse(name: &str) -> Option<(u8, Self)> {
+        let (rest, independent) = match name.strip_prefix("pigz-i:") {
+            Some(rest) => (rest, true),
+            None => (name.strip_prefix("pigz:")?, false),
+        };
+        let (digit, block) = match rest.split_once(':') {
+            Some((digit, block)) => (digit, block.parse().ok()?),
+            None => (rest, Self::DEFAULT.block),
+        };
+        let (level, pigz) = (level(digit)?, Self { block, independent });
+        // There is one name for each.
+        ((32..=1 << 20).contains(&block) && pigz.name(level) == name).then_some((level, pigz))
+    }
+
+    pub(super) fn name(self, level: u8) -> String {
+        let independent = if self.independent { "-i" } else { "" };
+        let block = if self.block == Self::DEFAULT.block {
+            String::new()
+        } else {
+            format!(":{}", self.block)
+        };
+        format!("pigz{independent}:{level}{block}")
+    }
 }
 
 /// One of the family at one level (1 to 9).
@@ -78,8 +121,15 @@ impl Model for At<'_> {
     fn segment<G: Guide>(&mut self, input: &Input<'_>, guide: &mut G) {
         let (window, effort) = (&mut self.0.window, effort(self.2));
         match self.1 {
-            Member::Zlib => Run::<Zlib>::new(window, effort, input).segment(guide),
-            Member::Gzip => Run::<Gzip>::new(window, effort, input).segment(guide),
+            Member::Zlib => Run::<Zlib>::new(window, effort, input, None).segment(guide),
+            Member::Gzip => Run::<Gzip>::new(window, effort, input, None).segment(guide),
+            Member::Pigz(Pigz { block, independent }) => {
+                let pieces = Pieces {
+                    length: u64::from(block.max(32)) << 10,
+                    primed: !independent,
+                };
+                Run::<Zlib>::new(window, effort, input, Some(pieces)).segment(guide);
+            }
         }
     }
 }

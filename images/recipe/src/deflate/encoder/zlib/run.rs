@@ -46,13 +46,16 @@ const LOOK: usize = 1 << 12;
 pub struct Run<'m, 'a, K> {
     window: &'m mut Window,
     effort: Effort,
+    pieces: Option<Pieces>,
     bytes: &'a [u8],
+    /// Bytes of the stream before `bytes`.
+    ahead: u64,
     /// The place where the window starts.
     base: usize,
     /// The next position, and where the window's bytes end.
     at: usize,
     filled: usize,
-    /// The place where the plaintext ends.
+    /// The place where the piece ends.
     end: usize,
     /// The place where the block starts, and its tokens.
     block: usize,
@@ -65,23 +68,28 @@ pub struct Run<'m, 'a, K> {
     kin: PhantomData<K>,
 }
 
+/// The pieces that a stream's plaintext is cut into; each is compressed for itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Pieces {
+    /// Bytes, at least [`HALF`].
+    pub length: u64,
+    /// Whether the half of a window before each is known to it.
+    pub primed: bool,
+}
+
 impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
-    /// Begins where the segment of `input` starts, in a stream that is compressed in one piece.
-    pub fn new(window: &'m mut Window, effort: Effort, input: &Input<'a>) -> Self {
-        // The window slides where fewer than `AHEAD` bytes are left in it.
-        let slides = input
-            .offset
-            .saturating_sub((HALF + REACH) as u64)
-            .div_ceil(HALF as u64);
-        let at = ((input.offset - slides * HALF as u64) as usize).min(input.start);
+    /// Begins where the segment of `input` starts, in a stream that is compressed in such pieces, or in one.
+    pub fn new(window: &'m mut Window, effort: Effort, input: &Input<'a>, pieces: Option<Pieces>) -> Self {
         let mut run = Self {
             window,
             effort,
+            pieces,
             bytes: input.bytes,
-            base: input.start - at,
-            at,
+            ahead: input.offset.saturating_sub(input.start as u64),
+            base: 0,
+            at: 0,
             filled: 0,
-            end: input.bytes.len(),
+            end: 0,
             block: input.start,
             count: 0,
             copies: 0,
@@ -89,52 +97,83 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
             ended: false,
             kin: PhantomData,
         };
-        run.prime();
+        run.piece(input.start);
         run
     }
 
-    /// Fills the window, and enters the positions before the first.
-    fn prime(&mut self) {
+    /// Begins at this place in the piece that it lies in.
+    fn piece(&mut self, place: usize) {
+        let offset = self.ahead + place as u64;
+        let (from, known, length) = match self.pieces {
+            None => (0, 0, u64::MAX),
+            Some(Pieces { length, primed }) => (
+                offset - offset % length,
+                if primed { HALF as u64 } else { 0 },
+                length,
+            ),
+        };
+        // Bytes of the piece before the place, and of the window if it never slid. It does where fewer than `AHEAD`
+        // bytes are left in it.
+        let before = offset - from;
+        let all = before + known.min(from);
+        let slides = all.saturating_sub((HALF + REACH) as u64).div_ceil(HALF as u64);
+        self.at = ((all - slides * HALF as u64) as usize).min(place);
+        self.base = place - self.at;
+        let rest = usize::try_from(length - before).unwrap_or(usize::MAX);
+        self.end = place.saturating_add(rest).min(self.bytes.len());
+        let known = self.at - before.min(self.at as u64) as usize;
+        self.prime(known);
+    }
+
+    /// Fills the window, and enters the positions before the next. Those before `known` are all entered.
+    fn prime(&mut self, known: usize) {
         self.window.clear();
         self.filled = (self.end - self.base).min(FULL);
         self.window
             .load(0, &self.bytes[self.base..self.base + self.filled]);
-        if self.filled < FULL {
+        if K::OLD && self.filled < FULL {
             // What gzip compares with behind the end: the window before it slid last, if it did.
             self.window.wipe(self.filled, FULL);
             let stale = self.filled.max(HALF);
-            if let Some(from) = (self.base + stale).checked_sub(HALF).filter(|_| self.base > 0) {
-                self.window
-                    .load(stale, &self.bytes[from..self.base + FULL - HALF]);
+            if self.base > 0 {
+                let (from, to) = (self.base + stale - HALF, self.base + HALF);
+                let to = to.min(self.bytes.len());
+                self.window.load(stale, &self.bytes[from.min(to)..to]);
             }
         }
         let start = self.at;
-        let mut first = start;
-        if self.effort.level < 4 {
-            first = start.saturating_sub(REHEARSAL);
-        }
+        let first = if self.effort.level < 4 {
+            start.saturating_sub(REHEARSAL).max(known)
+        } else {
+            start
+        };
         self.at = first.saturating_sub(HALF);
         self.window.hash_at(self.at);
         self.enter_until(first);
-        self.at = first;
         if first < start {
+            let block = (self.block, self.count, self.copies, self.distance_bits);
             let mut rehearsal = Rehearsal { left: start - first };
             self.window.hash_at(first);
             self.open(self.base + first);
             self.fast(&mut rehearsal);
-            self.ended = false;
-            self.open(self.base + start);
+            (self.block, self.count, self.copies, self.distance_bits) = block;
         }
-        self.at = start;
-        self.window.hash_at(start);
+        self.window.hash_at(self.at);
     }
 
     /// Predicts the segment.
     pub fn segment<G: Guide>(mut self, guide: &mut G) {
-        if self.effort.level < 4 {
-            self.fast(guide);
-        } else {
-            self.lazily(guide);
+        loop {
+            let more = if self.effort.level < 4 {
+                self.fast(guide)
+            } else {
+                self.lazily(guide)
+            };
+            let place = self.base + self.at;
+            if !more || place >= self.bytes.len() {
+                return;
+            }
+            self.piece(place);
         }
     }
 
@@ -249,7 +288,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         if !guide.ends(full || over) {
             return true;
         }
-        self.close(guide, over && !full)
+        self.close(guide, !full)
     }
 
     fn open(&mut self, place: usize) {
@@ -257,8 +296,10 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         (self.count, self.copies, self.distance_bits) = (0, 0, 0);
     }
 
+    /// Closes the block, which can be the stream's last.
     fn close<G: Guide>(&mut self, guide: &mut G, last: bool) -> bool {
         let place = self.base + self.at;
+        let last = last && place >= self.bytes.len();
         let shape = if G::BLIND {
             Shape::Stored
         } else {
@@ -269,12 +310,12 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         guide.block(shape, last)
     }
 
-    /// Levels 1 to 3.
-    fn fast<G: Guide>(&mut self, guide: &mut G) {
+    /// Levels 1 to 3, up to the piece's end; false where there is nothing more to predict.
+    fn fast<G: Guide>(&mut self, guide: &mut G) -> bool {
         loop {
             self.refill();
             if self.left() == 0 {
-                return;
+                return true;
             }
             let head = self.enter();
             let mut found = NONE;
@@ -299,13 +340,13 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
                 }
             }
             if !self.ended(guide, full) {
-                return;
+                return false;
             }
         }
     }
 
-    /// Levels 4 to 9.
-    fn lazily<G: Guide>(&mut self, guide: &mut G) {
+    /// Levels 4 to 9, up to the piece's end; false where there is nothing more to predict.
+    fn lazily<G: Guide>(&mut self, guide: &mut G) -> bool {
         let mut before = NONE;
         // Whether the position before is still without a token.
         let mut pending = false;
@@ -337,7 +378,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
             let full = self.tally(token);
             if token.is_literal() {
                 if !self.ended(guide, full) {
-                    return;
+                    return false;
                 }
                 before = if found.length > before.length { found } else { NONE };
                 self.at += 1;
@@ -346,16 +387,18 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
                 self.at += 1;
                 self.enter_until(end);
                 if !self.ended(guide, full) {
-                    return;
+                    return false;
                 }
                 (before, pending) = (NONE, false);
             }
         }
-        if pending {
-            guide.token(Token::literal(self.window.byte(self.at - 1)));
-            guide.ends(true);
-            self.close(guide, true);
+        if !pending {
+            return true;
         }
+        let token = guide.token(Token::literal(self.window.byte(self.at - 1)));
+        self.tally(token);
+        self.at += token.length() - 1;
+        !guide.ends(true) || self.close(guide, true)
     }
 }
 
