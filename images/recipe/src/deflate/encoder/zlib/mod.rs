@@ -4,6 +4,8 @@
 //! tries, and the first longest match is taken; at levels 4 to 9 only if the next position has no longer one. The window
 //! slides by 32 KiB when its last 262 bytes are reached. A block ends after a number of tokens.
 
+mod buckets;
+mod chains;
 mod run;
 mod trees;
 mod window;
@@ -11,6 +13,8 @@ mod window;
 use super::Model;
 use crate::deflate::guide::Guide;
 use crate::deflate::segment::Input;
+use buckets::Buckets;
+use chains::Chains;
 use run::{Gzip, Pieces, Run, Zlib};
 use window::Window;
 
@@ -27,6 +31,13 @@ struct Effort {
     nice: usize,
     /// Tries.
     chain: usize,
+}
+
+impl Effort {
+    /// Whether a match waits for a longer one.
+    const fn lazily(&self) -> bool {
+        self.level > 3
+    }
 }
 
 const fn effort(level: u8) -> Effort {
@@ -62,6 +73,10 @@ pub(super) fn level(digit: &str) -> Option<u8> {
 #[derive(Debug, Default)]
 pub struct Family {
     window: Window,
+    /// Levels 1 to 3.
+    chains: Chains,
+    /// Levels 4 to 9.
+    buckets: Buckets,
 }
 
 /// An encoder of the family.
@@ -119,16 +134,16 @@ pub(super) struct At<'m>(pub(super) &'m mut Family, pub(super) Member, pub(super
 
 impl Model for At<'_> {
     fn segment<G: Guide>(&mut self, input: &Input<'_>, guide: &mut G) {
-        let (window, effort) = (&mut self.0.window, effort(self.2));
+        let (family, effort) = (&mut *self.0, effort(self.2));
         match self.1 {
-            Member::Zlib => Run::<Zlib>::new(window, effort, input, None).segment(guide),
-            Member::Gzip => Run::<Gzip>::new(window, effort, input, None).segment(guide),
+            Member::Zlib => Run::<Zlib>::new(family, effort, input, None).segment(guide),
+            Member::Gzip => Run::<Gzip>::new(family, effort, input, None).segment(guide),
             Member::Pigz(Pigz { block, independent }) => {
                 let pieces = Pieces {
                     length: u64::from(block.max(32)) << 10,
                     primed: !independent,
                 };
-                Run::<Zlib>::new(window, effort, input, Some(pieces)).segment(guide);
+                Run::<Zlib>::new(family, effort, input, Some(pieces)).segment(guide);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! A stretch of plaintext that one of the family compresses, predicted. Positions are indices of the window, but where a
 //! name says *place*: that is a position in the input's bytes.
 
-use super::window::{AHEAD, FULL, HALF, Match, NONE, REACH, Window};
-use super::{Effort, trees};
+use super::window::{AHEAD, FULL, HALF, Match, NONE, REACH};
+use super::{Effort, Family, trees};
 use crate::deflate::guide::Guide;
 use crate::deflate::inflate::Shape;
 use crate::deflate::segment::Input;
@@ -44,7 +44,7 @@ const LOOK: usize = 1 << 12;
 
 /// See the [module](self).
 pub struct Run<'m, 'a, K> {
-    window: &'m mut Window,
+    family: &'m mut Family,
     effort: Effort,
     pieces: Option<Pieces>,
     bytes: &'a [u8],
@@ -79,9 +79,9 @@ pub struct Pieces {
 
 impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
     /// Begins where the segment of `input` starts, in a stream that is compressed in such pieces, or in one.
-    pub fn new(window: &'m mut Window, effort: Effort, input: &Input<'a>, pieces: Option<Pieces>) -> Self {
+    pub fn new(family: &'m mut Family, effort: Effort, input: &Input<'a>, pieces: Option<Pieces>) -> Self {
         let mut run = Self {
-            window,
+            family,
             effort,
             pieces,
             bytes: input.bytes,
@@ -125,49 +125,68 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         self.prime(known);
     }
 
-    /// Fills the window, and enters the positions before the next. Those before `known` are all entered.
+    /// Fills the window, and takes in the positions before the next. Those before `known` are all entered.
     fn prime(&mut self, known: usize) {
-        self.window.clear();
-        self.filled = (self.end - self.base).min(FULL);
-        self.window
-            .load(0, &self.bytes[self.base..self.base + self.filled]);
+        self.filled = 0;
+        self.load();
         if K::OLD && self.filled < FULL {
             // What gzip compares with behind the end: the window before it slid last, if it did.
-            self.window.wipe(self.filled, FULL);
+            self.family.window.wipe(self.filled, FULL);
             let stale = self.filled.max(HALF);
             if self.base > 0 {
                 let (from, to) = (self.base + stale - HALF, self.base + HALF);
                 let to = to.min(self.bytes.len());
-                self.window.load(stale, &self.bytes[from.min(to)..to]);
+                self.family.window.load(stale, &self.bytes[from.min(to)..to]);
             }
         }
+        if self.effort.lazily() {
+            self.family.buckets.fill(&self.family.window, self.hashed());
+            return;
+        }
+        self.family.chains.clear();
         let start = self.at;
-        let first = if self.effort.level < 4 {
-            start.saturating_sub(REHEARSAL).max(known)
-        } else {
-            start
-        };
+        let first = start.saturating_sub(REHEARSAL).max(known);
         self.at = first.saturating_sub(HALF);
-        self.window.hash_at(self.at);
+        self.begin();
         self.enter_until(first);
         if first < start {
             let block = (self.block, self.count, self.copies, self.distance_bits);
             let mut rehearsal = Rehearsal { left: start - first };
-            self.window.hash_at(first);
+            self.begin();
             self.open(self.base + first);
             self.fast(&mut rehearsal);
             (self.block, self.count, self.copies, self.distance_bits) = block;
         }
-        self.window.hash_at(self.at);
+        self.begin();
+    }
+
+    /// Fills the window up, or to the piece's end; whether there were bytes to fill it with.
+    fn load(&mut self) -> bool {
+        let filled = (self.end - self.base).min(FULL);
+        if filled <= self.filled {
+            return false;
+        }
+        // Two bytes more, for the hash of the last positions.
+        let (from, to) = (self.base + self.filled, self.base + filled + 2);
+        self.family
+            .window
+            .load(self.filled, &self.bytes[from..to.min(self.end)]);
+        self.filled = filled;
+        true
+    }
+
+    /// Positions of the window that have three bytes.
+    fn hashed(&self) -> usize {
+        (self.end - self.base + 1).saturating_sub(LENGTH_MIN)
     }
 
     /// Predicts the segment.
     pub fn segment<G: Guide>(mut self, guide: &mut G) {
         loop {
-            let more = if self.effort.level < 4 {
-                self.fast(guide)
-            } else {
+            let more = if self.effort.lazily() {
                 self.lazily(guide)
+            } else {
+                self.fast(guide)
             };
             let place = self.base + self.at;
             if !more || place >= self.bytes.len() {
@@ -194,29 +213,36 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         if self.ended {
             return;
         }
-        if self.at >= HALF + REACH {
-            self.window.slide();
+        let slides = self.at >= HALF + REACH;
+        if slides {
+            self.family.window.slide();
             self.base += HALF;
             self.at -= HALF;
             self.filled = self.filled.saturating_sub(HALF);
         }
-        let filled = (self.end - self.base).min(FULL);
-        if filled > self.filled {
-            let from = self.base + self.filled;
-            self.window
-                .load(self.filled, &self.bytes[from..self.base + filled]);
-            self.filled = filled;
-        } else if K::OLD {
-            self.ended = true;
-            self.window.wipe(self.filled, self.filled + LENGTH_MIN - 1);
+        let loaded = self.load();
+        if slides && self.effort.lazily() {
+            self.family.buckets.slide(&self.family.window, self.hashed());
+        } else if slides {
+            self.family.chains.slide();
         }
+        if K::OLD && !loaded {
+            self.ended = true;
+            self.family.window.wipe(self.filled, self.filled + LENGTH_MIN - 1);
+        }
+    }
+
+    /// Begins to hash at the next position.
+    #[inline]
+    fn begin(&mut self) {
+        self.family.chains.begin(&self.family.window, self.at);
     }
 
     /// Enters the next position, if it has three bytes.
     #[inline]
     fn enter(&mut self) -> usize {
         if self.at + LENGTH_MIN <= self.filled {
-            self.window.enter(self.at)
+            self.family.chains.enter(&self.family.window, self.at)
         } else {
             0
         }
@@ -226,34 +252,59 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
     #[inline]
     fn enter_until(&mut self, end: usize) {
         for at in self.at..end.min((self.filled + 1).saturating_sub(LENGTH_MIN)) {
-            self.window.enter(at);
+            self.family.chains.enter(&self.family.window, at);
         }
         self.at = end;
     }
 
+    /// The length that ends a search.
+    #[inline]
+    fn nice(&self) -> usize {
+        // gzip does not see that it is beyond the end.
+        if K::OLD {
+            self.effort.nice
+        } else {
+            self.effort.nice.min(self.left())
+        }
+    }
+
+    /// Whether the encoder searches at the next position at all.
+    #[inline]
+    fn searches(&self) -> bool {
+        !K::OLD || self.at <= HALF + REACH
+    }
+
+    /// The match at the next position, for the head of its chain.
+    #[inline]
+    fn search(&self, head: usize) -> Match {
+        if head == 0 || self.at.wrapping_sub(head) > REACH || !self.searches() {
+            return NONE;
+        }
+        let Family { window, chains, .. } = &*self.family;
+        let mut found = chains.longest(window, self.at, head, self.effort.chain, self.nice());
+        found.length = found.length.min(self.left());
+        found
+    }
+
     /// The match at the next position, where it is longer than `before`, the one at the position before it.
     #[inline]
-    fn search(&self, head: usize, before: Match) -> Match {
+    fn search_longer(&self, before: Match) -> Match {
         let (effort, left) = (&self.effort, self.left());
+        if before.length >= effort.lazy || left < LENGTH_MIN || !self.searches() {
+            return NONE;
+        }
         let tries = if before.length >= effort.good {
             effort.chain >> 2
         } else {
             effort.chain
         };
-        let nice = if K::OLD {
-            effort.nice
-        } else {
-            effort.nice.min(left)
-        };
-        let mut found = self.window.longest(self.at, head, before, tries, nice);
+        let Family { window, buckets, .. } = &*self.family;
+        let mut found = buckets.longest(window, self.at, before, tries, self.nice());
         found.length = found.length.min(left);
+        if found.length == LENGTH_MIN && found.distance > SHORT_DISTANCE {
+            found.length -= 1;
+        }
         found
-    }
-
-    /// Whether a chain's head is one that can be matched.
-    #[inline]
-    fn reaches(&self, head: usize) -> bool {
-        head != 0 && self.at.wrapping_sub(head) <= REACH && (!K::OLD || self.at <= HALF + REACH)
     }
 
     /// Counts a token, with which the encoder has come to the next position or beyond; whether the block is full.
@@ -318,14 +369,11 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
                 return true;
             }
             let head = self.enter();
-            let mut found = NONE;
-            if self.reaches(head) {
-                found = self.search(head, NONE);
-            }
+            let found = self.search(head);
             let predicted = if found.length >= LENGTH_MIN {
                 Token::copy(found.length, found.distance)
             } else {
-                Token::literal(self.window.byte(self.at))
+                Token::literal(self.family.window.byte(self.at))
             };
             let token = guide.token(predicted);
             let full = self.tally(token);
@@ -336,7 +384,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
                     self.enter_until(end);
                 } else {
                     self.at = end;
-                    self.window.hash_at(end);
+                    self.begin();
                 }
             }
             if !self.ended(guide, full) {
@@ -355,14 +403,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
             if self.left() == 0 {
                 break;
             }
-            let head = self.enter();
-            let mut found = NONE;
-            if before.length < self.effort.lazy && self.reaches(head) {
-                found = self.search(head, before);
-                if found.length == LENGTH_MIN && found.distance > SHORT_DISTANCE {
-                    found.length -= 1;
-                }
-            }
+            let found = self.search_longer(before);
             if !pending {
                 before = found;
                 self.at += 1;
@@ -372,7 +413,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
             let predicted = if before.length >= LENGTH_MIN && found.length <= before.length {
                 Token::copy(before.length, before.distance)
             } else {
-                Token::literal(self.window.byte(self.at - 1))
+                Token::literal(self.family.window.byte(self.at - 1))
             };
             let token = guide.token(predicted);
             let full = self.tally(token);
@@ -384,8 +425,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
                 self.at += 1;
             } else {
                 let end = self.at - 1 + token.length();
-                self.at += 1;
-                self.enter_until(end);
+                self.at = end;
                 if !self.ended(guide, full) {
                     return false;
                 }
@@ -395,7 +435,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         if !pending {
             return true;
         }
-        let token = guide.token(Token::literal(self.window.byte(self.at - 1)));
+        let token = guide.token(Token::literal(self.family.window.byte(self.at - 1)));
         self.tally(token);
         self.at += token.length() - 1;
         !guide.ends(true) || self.close(guide, true)
