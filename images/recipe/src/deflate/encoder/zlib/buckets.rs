@@ -125,25 +125,24 @@ impl Buckets {
 #[inline]
 fn scan(
     search: &mut Search<'_>,
-    positions: &[u16],
+    mut positions: &[u16],
     from: usize,
     nice: usize,
     at: usize,
     first: bool,
 ) -> bool {
-    for (behind, position) in positions.iter().rev().enumerate() {
-        let candidate = usize::from(*position) + from;
-        if !search.promises(candidate) {
-            continue;
-        }
+    let all = positions.len();
+    while let Some(index) = search.last_promising(positions, from) {
+        let candidate = usize::from(positions[index]) + from;
         // Those that are left are farther yet.
         let distance = at - candidate;
-        if candidate == 0 || distance > REACH || distance == REACH && !(first && behind == 0) {
+        if candidate == 0 || distance > REACH || distance == REACH && !(first && index + 1 == all) {
             return true;
         }
         if search.take(candidate, nice) {
             return true;
         }
+        positions = &positions[..index];
     }
     false
 }

@@ -30,8 +30,10 @@ impl Chains {
 
     /// Follows the window, which has slid.
     pub fn slide(&mut self) {
-        for position in self.head.iter_mut().chain(self.before.iter_mut()) {
-            *position = position.saturating_sub(HALF as u16);
+        for positions in [self.head.as_mut_slice(), self.before.as_mut_slice()] {
+            for position in positions {
+                *position = position.saturating_sub(HALF as u16);
+            }
         }
     }
 

@@ -150,7 +150,23 @@ impl<'a> Search<'a> {
     /// Whether the string at `candidate` (an index of the window) may be longer than the best so far.
     #[inline]
     pub fn promises(&self, candidate: usize) -> bool {
-        (word(self.bytes, (candidate & (FULL - 1)) + self.tail) ^ self.wanted) & self.mask == 0
+        (word(self.bytes, (candidate & (FULL - 1)) + (self.tail & LENGTH_MASK)) ^ self.wanted) & self.mask
+            == 0
+    }
+
+    /// The last of `positions`, which are counted from the half of the window that starts at `from`, whose string may be
+    /// longer than the best so far: its index in `positions`.
+    #[inline]
+    pub fn last_promising(&self, positions: &[u16], from: usize) -> Option<usize> {
+        let start = (from & HALF) + (self.tail & LENGTH_MASK);
+        let bytes = self.bytes[start..].first_chunk::<{ HALF + 3 }>()?;
+        let (wanted, mask) = (self.wanted, self.mask);
+        positions.iter().rposition(|position| {
+            let at = usize::from(*position) & (HALF - 1);
+            let mut word = [0; 4];
+            word.copy_from_slice(&bytes[at..at + 4]);
+            (u32::from_le_bytes(word) ^ wanted) & mask == 0
+        })
     }
 
     /// Takes the string at `candidate` if it is longer than the best so far; whether it is `nice` bytes long then.
