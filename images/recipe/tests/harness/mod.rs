@@ -1,6 +1,8 @@
 //! Streams of real encoders, taken apart and put together again.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod inputs;
+
 use holdall_recipe::deflate::bits::BitWriter;
 use holdall_recipe::deflate::encoder::{Encoder, Models};
 use holdall_recipe::deflate::inflate::{Block, Inflater};
@@ -202,4 +204,28 @@ pub fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|err| panic!("Go, which writes most layers, is needed: {err}"));
     assert!(built.success(), "{}: {built}", source.display());
     out
+}
+
+/// Rebuilds a segment of `gzip` with bytes that are no corrections of it: it ends, in an error or in bytes whose number is
+/// bounded.
+pub fn rebuild_with_anything(gzip: &[u8], encoder: Encoder, tries: usize) {
+    let stream = read(member(gzip));
+    let segment = segments(&stream, usize::MAX).next().expect("a segment");
+    let mut random = inputs::Random::new(tries as u64);
+    let mut models = Models::default();
+    for _ in 0..tries {
+        let length = random.below(60);
+        let mask = if random.below(2) == 0 { 0x8f } else { 0xff };
+        let corrections: Vec<u8> = (0..length).map(|_| random.next() as u8 & mask).collect();
+        let out = rebuild(
+            encoder,
+            &mut models,
+            &segment.input,
+            &corrections,
+            BitWriter::default(),
+        );
+        if let Ok(out) = out {
+            assert!(out.len() / 8 <= stream.plain.len() as u64 * 4 + 100_000);
+        }
+    }
 }

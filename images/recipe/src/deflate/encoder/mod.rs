@@ -4,6 +4,7 @@
 mod go;
 mod lengths;
 mod literal;
+mod zlib;
 
 use super::guide::Guide;
 use super::segment::Input;
@@ -11,6 +12,7 @@ use go::Go;
 use literal::Literal;
 use std::fmt;
 use std::str::FromStr;
+pub use zlib::Pigz;
 
 /// An encoder and its parameters. Its name, as [`Display`](fmt::Display) gives it, is part of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +21,23 @@ pub enum Encoder {
     Literal,
     /// Go's `compress/flate` as of Go 1.26 and before, at levels 2 to 9; its default, -1, is 6. Named `go:6`.
     Go {
+        /// The level.
+        level: u8,
+    },
+    /// GNU gzip at levels 1 to 9; its default is 6. Named `gzip:6`.
+    Gzip {
+        /// The level.
+        level: u8,
+    },
+    /// pigz at levels 1 to 9; its default is 6. Named `pigz:6`, `pigz-i:6`, `pigz:6:512`.
+    Pigz {
+        /// The level.
+        level: u8,
+        /// How it cuts its input.
+        cut: Pigz,
+    },
+    /// zlib at levels 1 to 9; its default, -1, is 6. Named `zlib:6`.
+    Zlib {
         /// The level.
         level: u8,
     },
@@ -35,6 +54,16 @@ impl Encoder {
         Self::Go { level: 8 },
         Self::Go { level: 3 },
         Self::Go { level: 2 },
+        Self::Gzip { level: 6 },
+        Self::Gzip { level: 9 },
+        Self::Gzip { level: 1 },
+        Self::Pigz {
+            level: 6,
+            cut: Pigz::DEFAULT,
+        },
+        Self::Zlib { level: 6 },
+        Self::Zlib { level: 9 },
+        Self::Zlib { level: 1 },
     ];
 }
 
@@ -43,6 +72,9 @@ impl fmt::Display for Encoder {
         match self {
             Self::Literal => f.write_str("literal"),
             Self::Go { level } => write!(f, "go:{level}"),
+            Self::Gzip { level } => write!(f, "gzip:{level}"),
+            Self::Pigz { level, cut } => f.write_str(&cut.name(*level)),
+            Self::Zlib { level } => write!(f, "zlib:{level}"),
         }
     }
 }
@@ -63,6 +95,19 @@ impl FromStr for Encoder {
                 Err(UnknownEncoder)
             };
         }
+        if let Some(level) = name.strip_prefix("gzip:") {
+            return Ok(Self::Gzip {
+                level: zlib::level(level).ok_or(UnknownEncoder)?,
+            });
+        }
+        if let Some((level, cut)) = Pigz::parse(name) {
+            return Ok(Self::Pigz { level, cut });
+        }
+        if let Some(level) = name.strip_prefix("zlib:") {
+            return Ok(Self::Zlib {
+                level: zlib::level(level).ok_or(UnknownEncoder)?,
+            });
+        }
         match name {
             "literal" => Ok(Self::Literal),
             _ => Err(UnknownEncoder),
@@ -81,6 +126,7 @@ pub trait Model {
 pub struct Models {
     literal: Literal,
     go: Go,
+    zlib: zlib::Family,
 }
 
 impl Models {
@@ -89,6 +135,15 @@ impl Models {
         match encoder {
             Encoder::Literal => self.literal.segment(input, guide),
             Encoder::Go { level } => go::At(&mut self.go, level).segment(input, guide),
+            Encoder::Gzip { level } => {
+                zlib::At(&mut self.zlib, zlib::Member::Gzip, level).segment(input, guide);
+            }
+            Encoder::Pigz { level, cut } => {
+                zlib::At(&mut self.zlib, zlib::Member::Pigz(cut), level).segment(input, guide);
+            }
+            Encoder::Zlib { level } => {
+                zlib::At(&mut self.zlib, zlib::Member::Zlib, level).segment(input, guide);
+            }
         }
     }
 }
