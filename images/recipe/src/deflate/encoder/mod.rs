@@ -2,12 +2,15 @@
 //! plaintext, and nothing of how it is called or what it allocates.
 
 mod go;
+mod klauspost;
 mod lengths;
 mod literal;
 
 use super::guide::Guide;
 use super::segment::Input;
 use go::Go;
+pub use klauspost::Version;
+use klauspost::{Klauspost, Setting};
 use literal::Literal;
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +25,22 @@ pub enum Encoder {
         /// The level.
         level: u8,
     },
+    /// klauspost/compress, or what descends from it, at levels 1 to 9. Named `klauspost1.18:5`, `go1.27:6`.
+    Klauspost {
+        /// The version.
+        version: Version,
+        /// The level.
+        level: u8,
+    },
+    /// pgzip with that version of klauspost/compress. Named `pgzip1.18:5:1048576`.
+    Pgzip {
+        /// The version.
+        version: Version,
+        /// The level.
+        level: u8,
+        /// Plaintext of the blocks that it compresses each by itself.
+        block: u32,
+    },
 }
 
 impl Encoder {
@@ -35,7 +54,22 @@ impl Encoder {
         Self::Go { level: 8 },
         Self::Go { level: 3 },
         Self::Go { level: 2 },
+        Self::pgzip(Version::V1_15, 1 << 20),
+        Self::pgzip(Version::V1_18, 1 << 20),
+        Self::pgzip(Version::V1_20, 1 << 20),
+        Self::pgzip(Version::V1_15, 256 << 10),
+        Self::pgzip(Version::V1_18, 256 << 10),
+        Self::pgzip(Version::V1_20, 256 << 10),
     ];
+
+    /// pgzip at its default level.
+    const fn pgzip(version: Version, block: u32) -> Self {
+        Self::Pgzip {
+            version,
+            level: 5,
+            block,
+        }
+    }
 }
 
 impl fmt::Display for Encoder {
@@ -43,6 +77,12 @@ impl fmt::Display for Encoder {
         match self {
             Self::Literal => f.write_str("literal"),
             Self::Go { level } => write!(f, "go:{level}"),
+            Self::Klauspost { version, level } => write!(f, "{}:{level}", version.name()),
+            Self::Pgzip {
+                version,
+                level,
+                block,
+            } => write!(f, "{}:{level}:{block}", version.pgzip()),
         }
     }
 }
@@ -65,7 +105,7 @@ impl FromStr for Encoder {
         }
         match name {
             "literal" => Ok(Self::Literal),
-            _ => Err(UnknownEncoder),
+            _ => klauspost::named(name).ok_or(UnknownEncoder),
         }
     }
 }
@@ -81,6 +121,7 @@ pub trait Model {
 pub struct Models {
     literal: Literal,
     go: Go,
+    klauspost: Klauspost,
 }
 
 impl Models {
@@ -89,6 +130,17 @@ impl Models {
         match encoder {
             Encoder::Literal => self.literal.segment(input, guide),
             Encoder::Go { level } => go::At(&mut self.go, level).segment(input, guide),
+            Encoder::Klauspost { version, level } => {
+                klauspost::At(&mut self.klauspost, Setting::new(version, level, None)).segment(input, guide);
+            }
+            Encoder::Pgzip {
+                version,
+                level,
+                block,
+            } => {
+                klauspost::At(&mut self.klauspost, Setting::new(version, level, Some(block)))
+                    .segment(input, guide);
+            }
         }
     }
 }

@@ -1,0 +1,192 @@
+//! Where a search's tokens go: the search proposes, and is told where the stream went another way.
+
+use crate::deflate::guide::Guide;
+use crate::deflate::token::{LENGTH_MAX, LENGTH_MIN, Token};
+
+/// Takes the tokens that a search finds. Each method says where the stream stands if it does not do as proposed; the
+/// search goes on from there.
+pub(super) trait Sink {
+    /// Longest match that is looked for: it bounds the work where a stream does nothing as proposed.
+    const LONGEST: usize;
+
+    /// The bytes from `from` up to `to`.
+    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<usize>;
+
+    /// A copy of any length behind those.
+    fn copy(&mut self, length: usize, distance: usize) -> Option<usize>;
+}
+
+/// The lengths that a long match is written as: no rest is shorter than a copy may be.
+#[inline]
+fn pieces(length: usize, mut piece: impl FnMut(usize) -> bool) {
+    let mut left = length;
+    while left > 0 {
+        let now = if left <= LENGTH_MAX {
+            left
+        } else if left > LENGTH_MAX + LENGTH_MIN {
+            LENGTH_MAX
+        } else {
+            LENGTH_MAX - LENGTH_MIN
+        };
+        left -= now;
+        if !piece(now) {
+            return;
+        }
+    }
+}
+
+/// Drops the tokens: only what the search remembers is wanted.
+pub(super) struct Quiet;
+
+impl Sink for Quiet {
+    const LONGEST: usize = usize::MAX;
+
+    #[inline]
+    fn literals(&mut self, _: &[u8], _: usize, _: usize) -> Option<usize> {
+        None
+    }
+
+    #[inline]
+    fn copy(&mut self, _: usize, _: usize) -> Option<usize> {
+        None
+    }
+}
+
+/// Collects the tokens.
+impl Sink for Vec<Token> {
+    const LONGEST: usize = usize::MAX;
+
+    #[inline]
+    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<usize> {
+        self.extend(bytes[from..to].iter().map(|byte| Token::literal(*byte)));
+        None
+    }
+
+    #[inline]
+    fn copy(&mut self, length: usize, distance: usize) -> Option<usize> {
+        pieces(length, |piece| {
+            self.push(Token::copy(piece, distance));
+            true
+        });
+        None
+    }
+}
+
+/// Leads the search along a stream that is known to its end.
+pub(super) struct Replay<'a> {
+    tokens: std::slice::Iter<'a, Token>,
+    at: usize,
+}
+
+impl<'a> Replay<'a> {
+    pub(super) fn new(tokens: &'a [Token], at: usize) -> Self {
+        Self {
+            tokens: tokens.iter(),
+            at,
+        }
+    }
+
+    /// None where the stream does as proposed; else where it stands.
+    fn next(&mut self, proposed: Token) -> Option<usize> {
+        let Some(token) = self.tokens.next() else {
+            return Some(usize::MAX);
+        };
+        self.at += token.length();
+        (*token != proposed).then_some(self.at)
+    }
+}
+
+impl Sink for Replay<'_> {
+    const LONGEST: usize = 4 * LENGTH_MAX;
+
+    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<usize> {
+        bytes[from..to]
+            .iter()
+            .find_map(|byte| self.next(Token::literal(*byte)))
+    }
+
+    fn copy(&mut self, length: usize, distance: usize) -> Option<usize> {
+        let mut course = None;
+        pieces(length, |piece| {
+            course = self.next(Token::copy(piece, distance));
+            course.is_none()
+        });
+        course
+    }
+}
+
+/// Leads the search along a stream: first the tokens that are known already, then those that the guide says.
+pub(super) struct Follow<'a, G> {
+    pub(super) guide: &'a mut G,
+    /// The stream's tokens so far, those known first.
+    pub(super) tokens: &'a mut Vec<Token>,
+    /// How many of them the search has come by.
+    pub(super) passed: usize,
+    /// Where the stream stands behind those.
+    pub(super) at: usize,
+    /// Where it must not go beyond.
+    pub(super) end: usize,
+    /// Whether the block ended before that.
+    pub(super) ended: bool,
+}
+
+impl<G: Guide> Follow<'_, G> {
+    /// Where the search goes on; far beyond its end where there is no more to find.
+    fn course(&self) -> usize {
+        if self.ended || self.at >= self.end {
+            usize::MAX
+        } else {
+            self.at
+        }
+    }
+
+    /// The stream's next token; none at the end.
+    pub(super) fn next(&mut self, proposed: Token) -> Option<Token> {
+        if self.ended || self.at >= self.end {
+            return None;
+        }
+        let token = match self.tokens.get(self.passed) {
+            Some(known) => *known,
+            None => {
+                let token = self.guide.token(proposed);
+                self.tokens.push(token);
+                token
+            }
+        };
+        let known = self.passed + 1 < self.tokens.len();
+        self.passed += 1;
+        self.at += token.length();
+        if !known && self.at < self.end {
+            self.ended = self.guide.ends(false);
+        }
+        Some(token)
+    }
+}
+
+impl<G: Guide> Sink for Follow<'_, G> {
+    const LONGEST: usize = 4 * LENGTH_MAX;
+
+    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<usize> {
+        for byte in &bytes[from..to] {
+            let proposed = Token::literal(*byte);
+            if self.next(proposed) != Some(proposed) {
+                return Some(self.course());
+            }
+        }
+        None
+    }
+
+    fn copy(&mut self, length: usize, distance: usize) -> Option<usize> {
+        let mut course = None;
+        pieces(length, |piece| {
+            let proposed = Token::copy(piece, distance);
+            if self.next(proposed) == Some(proposed) {
+                true
+            } else {
+                course = Some(self.course());
+                false
+            }
+        });
+        course
+    }
+}
