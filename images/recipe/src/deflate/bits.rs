@@ -32,6 +32,28 @@ impl BitWriter {
         }
     }
 
+    /// Most pieces of a [`stretch`](Self::stretch).
+    pub const STRETCH: usize = 1024;
+
+    /// Appends pieces of bits, each with their count, at most 48: the lowest of a piece, and the bits above are zero. Those
+    /// beyond [`STRETCH`](Self::STRETCH) are left out.
+    #[inline]
+    pub fn stretch(&mut self, pieces: impl Iterator<Item = (u64, u32)>) {
+        let mut buffer = [0u8; Self::STRETCH * 6 + 16];
+        self.settle();
+        let (mut held, mut count, mut at) = (self.held, self.count, 0);
+        for (bits, more) in pieces.take(Self::STRETCH) {
+            held |= bits << count;
+            count += more;
+            buffer[at..at + 8].copy_from_slice(&held.to_le_bytes());
+            at += (count / 8) as usize;
+            held >>= count & 56;
+            count &= 7;
+        }
+        self.bytes.extend_from_slice(&buffer[..at]);
+        (self.held, self.count) = (held, count);
+    }
+
     /// Bits so far, with those carried in.
     #[must_use]
     pub fn len(&self) -> u64 {

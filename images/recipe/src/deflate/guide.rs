@@ -7,8 +7,8 @@ use super::correction::{Correction, CorrectionReader, CorrectionWriter, Damage};
 use super::inflate::{Block, Codes, Shape, fixed};
 use super::segment::Input;
 use super::token::{
-    DISTANCE_BASE, DISTANCE_EXTRA, DISTANCES, END, LENGTH_BASE, LENGTH_EXTRA, LITERALS, Token, distance_code,
-    length_code,
+    DISTANCE_BASE, DISTANCE_EXTRA, DISTANCES, END, LENGTH_BASE, LENGTH_EXTRA, LENGTH_MIN, LITERALS, Token,
+    distance_code, length_code,
 };
 
 /// Says what the stream has, where a model predicts. A model calls [`token`](Self::token) and then
@@ -333,13 +333,11 @@ impl Guide for Player<'_> {
         let most = self.next_at.saturating_sub(self.total + 1);
         let predicted = &predicted[..predicted.len().min(usize::try_from(most).unwrap_or(usize::MAX))];
         let left = self.end.saturating_sub(self.at);
-        let (mut count, mut length) = (0, 0);
-        for token in predicted {
-            if length + token.length() >= left {
-                break;
-            }
-            length += token.length();
-            count += 1;
+        let mut count = predicted.len();
+        let mut length: usize = predicted.iter().map(|token| token.length()).sum();
+        while length >= left && count > 0 {
+            count -= 1;
+            length -= predicted[count].length();
         }
         self.tokens.extend_from_slice(&predicted[..count]);
         self.total += count as u64;
@@ -448,27 +446,35 @@ fn write_tokens(
     tokens: &[Token],
 ) {
     let (literals, distances) = (assign(literals), assign(distances));
-    for token in tokens {
-        if token.is_literal() {
-            let code = literals[usize::from(token.byte())];
-            out.write(u64::from(code.bits), code.count);
-            continue;
-        }
-        let (length, distance) = (token.length(), token.distance());
-        let symbol = length_code(length);
+    // What a token's bits are made of: the code of a literal, or of a length with its extra bits behind it; and the code
+    // of a distance, which a literal has none of.
+    let mut firsts = [Code::default(); 512];
+    firsts[..256].copy_from_slice(&literals[..256]);
+    for (more, first) in firsts[256..].iter_mut().enumerate() {
+        let symbol = length_code(more + LENGTH_MIN);
         let code = literals[257 + symbol];
-        let extra = (length - usize::from(LENGTH_BASE[symbol])) as u64;
-        out.write(
-            u64::from(code.bits) | extra << code.count,
-            code.count + u32::from(LENGTH_EXTRA[symbol]),
-        );
-        let symbol = distance_code(distance);
-        let code = distances[symbol];
-        let extra = (distance - usize::from(DISTANCE_BASE[symbol])) as u64;
-        out.write(
-            u64::from(code.bits) | extra << code.count,
-            code.count + u32::from(DISTANCE_EXTRA[symbol]),
-        );
+        let extra = (more + LENGTH_MIN - usize::from(LENGTH_BASE[symbol])) as u32;
+        *first = Code {
+            bits: code.bits | extra << code.count,
+            count: code.count + u32::from(LENGTH_EXTRA[symbol]),
+        };
+    }
+    for tokens in tokens.chunks(BitWriter::STRETCH) {
+        out.stretch(tokens.iter().map(|token| {
+            let copies = !token.is_literal();
+            let first = firsts[token.first()];
+            let distance = if copies { token.distance() } else { 1 };
+            let symbol = distance_code(distance);
+            let code = if copies {
+                distances[symbol]
+            } else {
+                Code::default()
+            };
+            let extra = (distance - usize::from(DISTANCE_BASE[symbol])) as u64;
+            let second = u64::from(code.bits) | extra << code.count;
+            let count = code.count + u32::from(DISTANCE_EXTRA[symbol]);
+            (u64::from(first.bits) | second << first.count, first.count + count)
+        }));
     }
     let end = literals[END];
     out.write(u64::from(end.bits), end.count);

@@ -57,6 +57,13 @@ impl Token {
         }
     }
 
+    /// The byte of a literal; 256 and the length less 3 of a copy.
+    #[must_use]
+    pub const fn first(self) -> usize {
+        let copy = (self.0 >> 31) as usize;
+        copy << 8 | (self.0 >> (copy << 4)) as usize & 0xff
+    }
+
     /// How far back a copy reaches, from 1; what a literal gives here means nothing.
     #[must_use]
     pub const fn distance(self) -> usize {
@@ -181,10 +188,12 @@ mod tests {
     fn a_token_gives_back_what_it_was_made_of() {
         assert_eq!(Token::literal(7).byte(), 7);
         assert_eq!(Token::literal(7).length(), 1);
+        assert_eq!(Token::literal(7).first(), 7);
         for (length, distance) in [(3, 1), (258, 32_768), (100, 257)] {
             let token = Token::copy(length, distance);
             assert!(!token.is_literal());
             assert_eq!((token.length(), token.distance()), (length, distance));
+            assert_eq!(token.first(), 256 + length - LENGTH_MIN);
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::deflate::bits::BitWriter;
 use crate::deflate::inflate::Codes;
 use crate::deflate::token::{
-    DISTANCE_EXTRA, DISTANCES, END, LENGTH_EXTRA, LITERALS, Token, distance_code, length_code,
+    DISTANCE_EXTRA, DISTANCES, END, LENGTH_EXTRA, LENGTH_MIN, LITERALS, Token, distance_code, length_code,
 };
 
 /// Most symbols of an alphabet.
@@ -28,14 +28,20 @@ impl Counts {
             literals: [0; LITERALS],
             distances: [0; DISTANCES],
         };
+        // Without a branch for a token's kind, which cannot be foretold. A literal counts where no distance is.
+        let mut firsts = [0u32; 512];
+        let mut distances = [0u32; 2 * DISTANCES];
         for token in tokens {
-            if token.is_literal() {
-                counts.literals[usize::from(token.byte())] += 1;
-            } else {
-                counts.literals[END + 1 + length_code(token.length())] += 1;
-                counts.distances[distance_code(token.distance())] += 1;
-            }
+            firsts[token.first()] += 1;
+            let symbol = distance_code(token.distance());
+            let none = DISTANCES + token.first() % DISTANCES;
+            distances[if token.is_literal() { none } else { symbol }] += 1;
         }
+        counts.literals[..END].copy_from_slice(&firsts[..END]);
+        for (more, count) in firsts[END..].iter().enumerate() {
+            counts.literals[END + 1 + length_code(more + LENGTH_MIN)] += count;
+        }
+        counts.distances.copy_from_slice(&distances[..DISTANCES]);
         counts.literals[END] = 1;
         counts
     }

@@ -1,50 +1,13 @@
-//! The levels 4 to 6: positions by the hash of four bytes and by that of seven.
+//! The levels 5 and 6: positions by the hash of four bytes and by that of seven, of which the two last are remembered.
 
-use super::sink::Sink;
+use super::found::{MARGIN, Match};
+use super::sink::{Course, Sink};
 use super::table::{BITS, REACH, Tables, before, common, eight, four, hash4, hash7, last, near, push};
 
-/// Bytes behind the last position that is searched.
-pub(super) const MARGIN: usize = 11;
 /// Where a match is compared anew, behind its start: the bytes before may differ, and are given up then.
 const SKIP: usize = 2;
 /// Longest part of a match beyond its first four bytes that is compared at once.
 const COMPARED: usize = 254;
-
-/// A match being made.
-#[derive(Clone, Copy)]
-struct Match {
-    at: usize,
-    earlier: usize,
-    length: usize,
-}
-
-impl Match {
-    /// Takes the match at `later` with what lies `distance` back instead, if it is longer.
-    #[inline]
-    fn replace(&mut self, bytes: &[u8], later: usize, distance: u32, low: usize, longest: usize) {
-        if near(distance) && later >= low + distance as usize {
-            let earlier = later - distance as usize;
-            let length = common(bytes, earlier, later, longest);
-            if length > self.length {
-                *self = Self {
-                    at: later,
-                    earlier,
-                    length,
-                };
-            }
-        }
-    }
-
-    /// Extends it backwards, not below `emitted`.
-    #[inline]
-    fn back(&mut self, bytes: &[u8], emitted: usize, low: usize) {
-        while self.earlier > low && self.at > emitted && bytes[self.earlier - 1] == bytes[self.at - 1] {
-            self.at -= 1;
-            self.earlier -= 1;
-            self.length += 1;
-        }
-    }
-}
 
 /// Level 5, and 6 where `FULL`: searches `bytes` from `start` on; `low` is where its memory begins.
 pub(super) fn search<S: Sink, const FULL: bool>(
@@ -65,6 +28,8 @@ pub(super) fn search<S: Sink, const FULL: bool>(
     let limit = bytes.len() - MARGIN;
     let position = |at: usize| base.wrapping_add(at as u32);
     let mut emitted = start;
+    // Where the literals begin that no match was found for.
+    let mut run = start;
     let mut at = start;
     let mut repeat = 1;
     'tokens: while at < limit {
@@ -72,18 +37,22 @@ pub(super) fn search<S: Sink, const FULL: bool>(
         let mut found;
         let mut now = eight(bytes, at);
         let (mut hash_short, mut hash_long) = (hash4(now), hash7(now));
+        // What the tables have for the next position is asked for as soon as can be: they are large.
+        let (mut of_short, mut of_long) = (short[hash_short], long[hash_long]);
         loop {
             at = next_at;
-            next_at = at + 1 + (at.wrapping_sub(emitted) >> patience);
+            next_at = at + 1 + (at.wrapping_sub(run) >> patience);
             if next_at > limit {
                 break 'tokens;
             }
             let here = position(at);
-            let from_short = here.wrapping_sub(std::mem::replace(&mut short[hash_short], here));
-            let candidates = long[hash_long];
-            push(&mut long[hash_long], here);
+            let (from_short, candidates) = (here.wrapping_sub(of_short), of_long);
+            short[hash_short] = here;
+            push(&mut of_long, here);
+            long[hash_long] = of_long;
             let next = eight(bytes, next_at);
             (hash_short, hash_long) = (hash4(next), hash7(next));
+            (of_short, of_long) = (short[hash_short], long[hash_long]);
             let wanted = now as u32;
             let first = here.wrapping_sub(last(candidates));
             if near(first) {
@@ -125,7 +94,7 @@ pub(super) fn search<S: Sink, const FULL: bool>(
                     earlier,
                     length: 4 + common(bytes, earlier + 4, at + 4, COMPARED),
                 };
-                let candidates = long[hash_long];
+                let candidates = of_long;
                 short[hash_short] = position(next_at);
                 push(&mut long[hash_long], position(next_at));
                 if FULL {
@@ -196,16 +165,24 @@ pub(super) fn search<S: Sink, const FULL: bool>(
         }
         found.back(bytes, emitted, low);
         let distance = found.at - found.earlier;
-        if let Some(course) = sink
+        let course = sink
             .literals(bytes, emitted, found.at)
-            .or_else(|| sink.copy(found.length, distance))
-        {
-            (emitted, at) = (course, course);
-            continue;
-        }
-        repeat = distance;
+            .or_else(|| sink.copy(found.length, distance));
         at = found.at + found.length;
-        emitted = at;
+        match course {
+            None => {}
+            Some(Course::Over) => return,
+            Some(Course::Literal(end)) => {
+                // As though it had been searched in vain.
+                (emitted, at) = (end, next_at.max(end));
+                continue;
+            }
+            Some(Course::Copy(end, length)) => {
+                (at, found.length, next_at) = (end, length, end - length + 1);
+            }
+        }
+        (emitted, run) = (at, at);
+        repeat = distance;
         if next_at >= at {
             at = next_at + 1;
         }
@@ -252,7 +229,5 @@ pub(super) fn search<S: Sink, const FULL: bool>(
             push(&mut long[hash7(word)], position(at - 1));
         }
     }
-    if emitted < bytes.len() {
-        sink.literals(bytes, emitted, bytes.len());
-    }
+    sink.rest(bytes, emitted);
 }

@@ -1,6 +1,6 @@
 //! klauspost/compress, pgzip, and Go's `compress/flate` as of Go 1.27, which descends from the former.
 //!
-//! Levels 1 to 6 search chunks of 65,535 bytes, and remember some of the positions that they come by. A chunk's tokens are
+//! Levels 7 to 9 are in [`lazily`]. Levels 1 to 6 search chunks of 65,535 bytes, and remember some of the positions that they come by. A chunk's tokens are
 //! written as a block, or in the block of the chunk before, whichever seems smaller; so where a block ends is only known
 //! when the next chunk was searched. A search goes ahead of the guide therefore, and is repeated along the stream where that
 //! goes another way.
@@ -9,7 +9,12 @@
 //! each.
 
 mod block;
+mod found;
+mod fourth;
+mod lazily;
+mod lazy;
 mod long;
+mod short;
 mod sink;
 mod table;
 mod tree;
@@ -20,6 +25,7 @@ use crate::deflate::inflate::Shape;
 use crate::deflate::segment::{HISTORY, Input, LOOKAHEAD, SEGMENT_LIMIT};
 use crate::deflate::token::Token;
 use block::{Chunk, Open, STORED_MAX};
+use lazy::Chains;
 use sink::{Follow, Quiet, Replay, Sink};
 use std::ops::RangeInclusive;
 use table::Tables;
@@ -36,13 +42,17 @@ const TINY: usize = 32;
 const DICTIONARY: usize = 16 << 10;
 /// The blocks that pgzip can have; larger ones than a segment may be are of no use.
 const BLOCKS: RangeInclusive<u32> = DICTIONARY as u32 + 1..=SEGMENT_LIMIT as u32;
-const LEVELS: RangeInclusive<u8> = 5..=6;
+const LEVELS: RangeInclusive<u8> = 1..=9;
+/// The first level with lazy matches.
+const LAZY: u8 = 7;
 
 /// A version of the encoder: the first of those that write the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
-    /// klauspost/compress from 1.15.12 on, up to 1.18.0 at levels but 4 and 7 to 9.
+    /// klauspost/compress 1.15.12; at levels 1 to 6 up to 1.18.0, at level 4 up to 1.17.11.
     V1_15,
+    /// klauspost/compress from 1.15.15 up to 1.18.0, where that differs: at levels 7 to 9.
+    V1_17,
     /// klauspost/compress from 1.18.1 up to 1.20.3.
     V1_18,
     /// klauspost/compress from 1.20.4 on.
@@ -52,12 +62,13 @@ pub enum Version {
 }
 
 impl Version {
-    const ALL: [Self; 4] = [Self::V1_15, Self::V1_18, Self::V1_20, Self::Go1_27];
+    const ALL: [Self; 5] = [Self::V1_15, Self::V1_17, Self::V1_18, Self::V1_20, Self::Go1_27];
 
     /// How encoders of that version are named.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::V1_15 => "klauspost1.15",
+            Self::V1_17 => "klauspost1.17",
             Self::V1_18 => "klauspost1.18",
             Self::V1_20 => "klauspost1.20",
             Self::Go1_27 => "go1.27",
@@ -68,6 +79,7 @@ impl Version {
     pub(super) fn pgzip(self) -> &'static str {
         match self {
             Self::V1_15 => "pgzip1.15",
+            Self::V1_17 => "pgzip1.17",
             Self::V1_18 => "pgzip1.18",
             Self::V1_20 => "pgzip1.20",
             Self::Go1_27 => "pgzip",
@@ -76,7 +88,7 @@ impl Version {
 
     /// Whether blocks that may take another chunk give the lengths of all codes, those not used too.
     fn writes_all_lengths(self) -> bool {
-        self == Self::V1_15
+        matches!(self, Self::V1_15 | Self::V1_17)
     }
 
     /// Whether codes are made by Huffman's tree, if they are short enough.
@@ -135,6 +147,7 @@ pub struct Klauspost {
     tables: Tables,
     tokens: Vec<Token>,
     before: Vec<Token>,
+    chains: Chains,
 }
 
 /// The model of one encoder.
@@ -142,6 +155,9 @@ pub(super) struct At<'m>(pub(super) &'m mut Klauspost, pub(super) Setting);
 
 impl Model for At<'_> {
     fn segment<G: Guide>(&mut self, input: &Input<'_>, guide: &mut G) {
+        if self.1.level >= LAZY {
+            return lazily::Run::new(&mut self.0.chains, &mut self.0.tokens, self.1, input).segment(guide);
+        }
         Run {
             tables: &mut self.0.tables,
             tokens: &mut self.0.tokens,
@@ -149,6 +165,7 @@ impl Model for At<'_> {
             setting: self.1,
             input,
             low: 0,
+            begun: None,
         }
         .segment(guide);
     }
@@ -172,6 +189,8 @@ struct Run<'m, 'a> {
     input: &'m Input<'a>,
     /// Where the encoder's memory begins.
     low: usize,
+    /// Where pgzip's block begins.
+    begun: Option<isize>,
 }
 
 impl Run<'_, '_> {
@@ -206,15 +225,56 @@ impl Run<'_, '_> {
             return;
         }
         match self.setting.level {
+            1 => short::first(self.tables, bytes, start, self.low, sink),
+            2 => short::second(self.tables, bytes, start, self.low, sink),
+            3 => short::third(self.tables, bytes, start, self.low, sink),
+            4 => {
+                let origin = (!self.setting.version.writes_all_lengths()).then(|| self.origin(start, end));
+                fourth::search(self.tables, bytes, start, self.low, origin, sink);
+            }
             5 => long::search::<S, false>(self.tables, bytes, start, self.low, sink),
             _ => long::search::<S, true>(self.tables, bytes, start, self.low, sink),
         }
+    }
+
+    /// Where the encoder's buffer begins when it searches the bytes from `start` to `end`: it takes some chunks, and keeps
+    /// 32 KiB before the next where that does not fit.
+    fn origin(&self, start: usize, end: usize) -> isize {
+        const KEPT: usize = 32 << 10;
+        const ROOM: usize = 5 * CHUNK;
+        /// Chunks that fit behind what is kept.
+        const MORE: usize = (ROOM - KEPT) / CHUNK;
+        let stream = self.input.start as isize - self.input.offset as isize;
+        let begun = self.begun.unwrap_or(stream);
+        let dictionary = if self.begun.is_some() {
+            (begun - stream).min(DICTIONARY as isize)
+        } else {
+            0
+        };
+        let Ok(inside) = usize::try_from(start as isize - begun) else {
+            return begun - dictionary;
+        };
+        let (chunk, length) = (inside / CHUNK, end - start);
+        let fit = (ROOM - dictionary as usize) / CHUNK;
+        let held = dictionary as usize + fit * CHUNK;
+        let Some(behind) = chunk
+            .checked_sub(fit)
+            .filter(|behind| *behind > 0 || held + length > ROOM)
+        else {
+            return begun - dictionary;
+        };
+        let mut moves = behind / MORE;
+        if moves > 0 && behind.is_multiple_of(MORE) && KEPT + MORE * CHUNK + length <= ROOM {
+            moves -= 1;
+        }
+        begun + ((fit + moves * MORE) * CHUNK) as isize - KEPT as isize
     }
 
     /// Brings the tables to what they hold at `at`, as nearly as the plaintext before tells.
     fn prime(&mut self, at: usize) {
         self.tables.begin(self.input.bytes.len());
         let start = self.block_start(at);
+        self.begun = start;
         let mut from = at.saturating_sub(CHUNK);
         if let Some(start) = start {
             let inside = self.input.offset + at as u64 - self.input.start as u64;
@@ -390,7 +450,6 @@ impl Run<'_, '_> {
             let mut begun = self.place(kind, end - at, flushed, open.as_ref());
             if let Some(block) = open.take() {
                 if !guide.ends(begun.is_some()) {
-                    begun = None;
                     open = Some(block);
                 } else if !guide.block(block.shape, false) {
                     return;

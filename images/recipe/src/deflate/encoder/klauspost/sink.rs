@@ -3,17 +3,45 @@
 use crate::deflate::guide::Guide;
 use crate::deflate::token::{LENGTH_MAX, LENGTH_MIN, Token};
 
-/// Takes the tokens that a search finds. Each method says where the stream stands if it does not do as proposed; the
-/// search goes on from there.
+/// What a stream has instead of the proposed token.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Course {
+    /// A literal, which ends there.
+    Literal(usize),
+    /// A copy, which ends there, of that length.
+    Copy(usize, usize),
+    /// Nothing: there is no more to search.
+    Over,
+}
+
+impl Course {
+    fn of(token: Token, at: usize) -> Self {
+        if token.is_literal() {
+            Self::Literal(at)
+        } else {
+            Self::Copy(at, token.length())
+        }
+    }
+}
+
+/// Takes the tokens that a search finds. Each method says what the stream has where it does not do as proposed; the search
+/// goes on from there.
 pub(super) trait Sink {
     /// Longest match that is looked for: it bounds the work where a stream does nothing as proposed.
     const LONGEST: usize;
 
     /// The bytes from `from` up to `to`.
-    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<usize>;
+    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<Course>;
 
     /// A copy of any length behind those.
-    fn copy(&mut self, length: usize, distance: usize) -> Option<usize>;
+    fn copy(&mut self, length: usize, distance: usize) -> Option<Course>;
+
+    /// The bytes from `from` on, in which nothing was found.
+    fn rest(&mut self, bytes: &[u8], from: usize) {
+        if from < bytes.len() {
+            self.literals(bytes, from, bytes.len());
+        }
+    }
 }
 
 /// The lengths that a long match is written as: no rest is shorter than a copy may be.
@@ -42,33 +70,39 @@ impl Sink for Quiet {
     const LONGEST: usize = usize::MAX;
 
     #[inline]
-    fn literals(&mut self, _: &[u8], _: usize, _: usize) -> Option<usize> {
+    fn literals(&mut self, _: &[u8], _: usize, _: usize) -> Option<Course> {
         None
     }
 
     #[inline]
-    fn copy(&mut self, _: usize, _: usize) -> Option<usize> {
+    fn copy(&mut self, _: usize, _: usize) -> Option<Course> {
         None
     }
 }
 
-/// Collects the tokens.
+/// Collects the tokens; none where there are no copies among them.
 impl Sink for Vec<Token> {
     const LONGEST: usize = usize::MAX;
 
     #[inline]
-    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<usize> {
+    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<Course> {
         self.extend(bytes[from..to].iter().map(|byte| Token::literal(*byte)));
         None
     }
 
     #[inline]
-    fn copy(&mut self, length: usize, distance: usize) -> Option<usize> {
+    fn copy(&mut self, length: usize, distance: usize) -> Option<Course> {
         pieces(length, |piece| {
             self.push(Token::copy(piece, distance));
             true
         });
         None
+    }
+
+    fn rest(&mut self, bytes: &[u8], from: usize) {
+        if !self.is_empty() {
+            self.literals(bytes, from, bytes.len());
+        }
     }
 }
 
@@ -86,26 +120,25 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// None where the stream does as proposed; else where it stands.
-    fn next(&mut self, proposed: Token) -> Option<usize> {
+    fn next(&mut self, proposed: Token) -> Option<Course> {
         let Some(token) = self.tokens.next() else {
-            return Some(usize::MAX);
+            return Some(Course::Over);
         };
         self.at += token.length();
-        (*token != proposed).then_some(self.at)
+        (*token != proposed).then(|| Course::of(*token, self.at))
     }
 }
 
 impl Sink for Replay<'_> {
     const LONGEST: usize = 4 * LENGTH_MAX;
 
-    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<usize> {
+    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<Course> {
         bytes[from..to]
             .iter()
             .find_map(|byte| self.next(Token::literal(*byte)))
     }
 
-    fn copy(&mut self, length: usize, distance: usize) -> Option<usize> {
+    fn copy(&mut self, length: usize, distance: usize) -> Option<Course> {
         let mut course = None;
         pieces(length, |piece| {
             course = self.next(Token::copy(piece, distance));
@@ -131,12 +164,10 @@ pub(super) struct Follow<'a, G> {
 }
 
 impl<G: Guide> Follow<'_, G> {
-    /// Where the search goes on; far beyond its end where there is no more to find.
-    fn course(&self) -> usize {
-        if self.ended || self.at >= self.end {
-            usize::MAX
-        } else {
-            self.at
+    fn propose(&mut self, proposed: Token) -> Option<Course> {
+        match self.next(proposed) {
+            Some(token) => (token != proposed).then(|| Course::of(token, self.at)),
+            None => Some(Course::Over),
         }
     }
 
@@ -166,26 +197,17 @@ impl<G: Guide> Follow<'_, G> {
 impl<G: Guide> Sink for Follow<'_, G> {
     const LONGEST: usize = 4 * LENGTH_MAX;
 
-    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<usize> {
-        for byte in &bytes[from..to] {
-            let proposed = Token::literal(*byte);
-            if self.next(proposed) != Some(proposed) {
-                return Some(self.course());
-            }
-        }
-        None
+    fn literals(&mut self, bytes: &[u8], from: usize, to: usize) -> Option<Course> {
+        bytes[from..to]
+            .iter()
+            .find_map(|byte| self.propose(Token::literal(*byte)))
     }
 
-    fn copy(&mut self, length: usize, distance: usize) -> Option<usize> {
+    fn copy(&mut self, length: usize, distance: usize) -> Option<Course> {
         let mut course = None;
         pieces(length, |piece| {
-            let proposed = Token::copy(piece, distance);
-            if self.next(proposed) == Some(proposed) {
-                true
-            } else {
-                course = Some(self.course());
-                false
-            }
+            course = self.propose(Token::copy(piece, distance));
+            course.is_none()
         });
         course
     }

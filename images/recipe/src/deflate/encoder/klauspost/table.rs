@@ -9,6 +9,7 @@ pub(super) const REACH: u32 = 32 << 10;
 const GAP: u32 = 128 << 10;
 
 pub(super) const BITS: u32 = 15;
+/// Bits of the hashes of level 2, and of level 3.
 pub(super) const WIDE_BITS: u32 = 17;
 pub(super) const PAIR_BITS: u32 = 16;
 
@@ -36,7 +37,7 @@ impl Default for Tables {
     }
 }
 
-fn boxed<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
+pub(super) fn boxed<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
     vec![T::default(); N]
         .into_boxed_slice()
         .try_into()
@@ -89,6 +90,12 @@ pub(super) fn hash4(bytes: u64) -> usize {
     ((bytes as u32).wrapping_mul(0x9e37_79b1) >> (32 - BITS)) as usize
 }
 
+/// The hash of the lowest five bytes, in that many bits.
+#[inline]
+pub(super) fn hash5<const BITS: u32>(bytes: u64) -> usize {
+    ((bytes << 24).wrapping_mul(889_523_592_379) >> (64 - BITS)) as usize
+}
+
 /// The hash of the lowest seven bytes.
 #[inline]
 pub(super) fn hash7(bytes: u64) -> usize {
@@ -114,6 +121,17 @@ pub(super) fn four(bytes: &[u8], at: usize) -> u32 {
 /// How many bytes from `at` on are those from `earlier` on, `most` at most.
 #[inline]
 pub(super) fn common(bytes: &[u8], earlier: usize, at: usize, most: usize) -> usize {
+    if at + 8 <= bytes.len() && most >= 8 {
+        let differ = eight(bytes, earlier) ^ eight(bytes, at);
+        if differ != 0 {
+            return (differ.trailing_zeros() / 8) as usize;
+        }
+    }
+    long_common(bytes, earlier, at, most)
+}
+
+#[inline(never)]
+fn long_common(bytes: &[u8], earlier: usize, at: usize, most: usize) -> usize {
     let most = most.min(bytes.len().saturating_sub(at));
     let (a, b) = (&bytes[at..at + most], &bytes[earlier..earlier + most]);
     let (wide, rest) = a.as_chunks::<8>();
