@@ -461,18 +461,15 @@ fn write_tokens(
     }
     for tokens in tokens.chunks(BitWriter::STRETCH) {
         out.stretch(tokens.iter().map(|token| {
-            let copies = !token.is_literal();
             let first = firsts[token.first()];
-            let distance = if copies { token.distance() } else { 1 };
+            // A literal is taken for a copy from one back, and what that adds is masked away.
+            let copy = ((token.first() >> 8) as u32).wrapping_neg();
+            let distance = 1 + ((token.distance() - 1) & copy as usize);
             let symbol = distance_code(distance);
-            let code = if copies {
-                distances[symbol]
-            } else {
-                Code::default()
-            };
+            let code = distances[symbol];
             let extra = (distance - usize::from(DISTANCE_BASE[symbol])) as u64;
-            let second = u64::from(code.bits) | extra << code.count;
-            let count = code.count + u32::from(DISTANCE_EXTRA[symbol]);
+            let second = u64::from(code.bits & copy) | extra << code.count;
+            let count = (code.count & copy) + u32::from(DISTANCE_EXTRA[symbol]);
             (u64::from(first.bits) | second << first.count, first.count + count)
         }));
     }

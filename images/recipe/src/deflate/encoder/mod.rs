@@ -60,7 +60,17 @@ impl Encoder {
         Self::pgzip(Version::V1_15, 256 << 10),
         Self::pgzip(Version::V1_18, 256 << 10),
         Self::pgzip(Version::V1_20, 256 << 10),
+        Self::klauspost(Version::Go1_27, 6),
+        Self::klauspost(Version::Go1_27, 9),
+        Self::klauspost(Version::Go1_27, 1),
+        Self::klauspost(Version::V1_18, 5),
+        Self::klauspost(Version::V1_15, 5),
+        Self::klauspost(Version::V1_20, 5),
     ];
+
+    const fn klauspost(version: Version, level: u8) -> Self {
+        Self::Klauspost { version, level }
+    }
 
     /// pgzip at its default level.
     const fn pgzip(version: Version, block: u32) -> Self {

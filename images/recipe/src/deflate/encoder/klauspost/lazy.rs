@@ -99,18 +99,24 @@ impl Chains {
     /// Enters a position, if it was not; the last before it of the same hash.
     #[inline]
     fn enter(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
-        let head = &mut self.head[hash(four(bytes, at))];
         if at < self.entered {
-            let mut last = *head;
-            while last >= self.base + at as u32 {
-                last = self.before[(last - self.base) as usize & (WINDOW - 1)];
-            }
-            return last.checked_sub(self.base).map(|last| last as usize);
+            return self.entered(bytes, at);
         }
+        let head = &mut self.head[hash(four(bytes, at))];
         let last = *head;
         self.before[at & (WINDOW - 1)] = last;
         *head = self.base + at as u32;
         self.entered = at + 1;
+        last.checked_sub(self.base).map(|last| last as usize)
+    }
+
+    /// The last position of the same hash before one that was entered.
+    #[cold]
+    fn entered(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        let mut last = self.head[hash(four(bytes, at))];
+        while last >= self.base + at as u32 {
+            last = self.before[(last - self.base) as usize & (WINDOW - 1)];
+        }
         last.checked_sub(self.base).map(|last| last as usize)
     }
 
@@ -119,12 +125,6 @@ impl Chains {
     fn last(&self, bytes: &[u8], at: usize) -> Option<usize> {
         let last = self.head[hash(four(bytes, at))];
         last.checked_sub(self.base).map(|last| last as usize)
-    }
-
-    #[inline]
-    fn before(&self, at: usize) -> Option<usize> {
-        let before = self.before[at & (WINDOW - 1)];
-        before.checked_sub(self.base).map(|before| before as usize)
     }
 }
 
@@ -157,6 +157,54 @@ const NONE: Found = Found {
     length: MATCH_MIN - 1,
     distance: 0,
 };
+
+/// What matches at one position save.
+struct Weight {
+    /// The bits of the bytes from there on, as literals, as far as they were wanted.
+    bits: [u16; LENGTH_MAX + 1],
+    counted: usize,
+    /// The most that was saved, and what is taken off.
+    gain: i32,
+    off: i32,
+}
+
+impl Weight {
+    fn new(search: &Search) -> Self {
+        let (gain, off) = if search.setting.version == Version::V1_15 {
+            (0, 6)
+        } else {
+            (4, 3)
+        };
+        Self {
+            bits: [0; LENGTH_MAX + 1],
+            counted: 0,
+            gain,
+            off,
+        }
+    }
+
+    /// Whether this match saves more than those before it.
+    fn gains(&mut self, search: &Search, bytes: &[u8], length: usize, distance: usize) -> bool {
+        while self.counted < length {
+            let cost = search.cost(bytes[search.at + self.counted]);
+            self.bits[self.counted + 1] = self.bits[self.counted] + u16::from(cost);
+            self.counted += 1;
+        }
+        // The encoder takes the distance for one more, and so the longest for a much shorter one.
+        let code = if distance == WINDOW {
+            14
+        } else {
+            distance_code(distance + 1)
+        };
+        let extra = DISTANCE_EXTRA[code] + LENGTH_EXTRA[length_code(length)];
+        let gain = i32::from(self.bits[length]) - i32::from(extra) - self.off;
+        let gains = gain > self.gain;
+        if gains {
+            self.gain = gain;
+        }
+        gains
+    }
+}
 
 /// Where a search stands. Positions are in the input's bytes.
 #[derive(Clone)]
@@ -273,64 +321,45 @@ impl Search {
         }
     }
 
-    /// The first longest match, or that which saves most.
+    /// The first longest match, or where matches are weighed, the last that saves more than those before it.
     #[inline]
-    fn search(&self, chains: &Chains, bytes: &[u8], first: usize, lowest: usize) -> Found {
+    fn search<const WEIGHS: bool>(
+        &self,
+        chains: &Chains,
+        bytes: &[u8],
+        first: usize,
+        lowest: usize,
+    ) -> Found {
         let at = self.at;
-        let most = LENGTH_MAX.min(self.end.min(bytes.len()) - at);
+        let most = LENGTH_MAX.min(bytes.len() - at);
         let nice = self.effort.nice.min(most);
         let mut best = NONE;
-        let mut candidate = first;
-        let mut tries = self.effort.chain;
-        let (mut gain, base) = if self.setting.version == Version::V1_15 {
-            (0, 6)
-        } else {
-            (4, 3)
-        };
-        // The bits of the bytes from here on, as literals, as far as they were wanted.
-        let (mut bits, mut counted) = ([0u16; LENGTH_MAX + 1], 0);
-        while tries > 0 {
-            if bytes[candidate + best.length] == bytes[at + best.length] {
-                let length = common(bytes, candidate, at, most);
-                if length > best.length
-                    && (!self.effort.weighs || {
-                        while counted < length {
-                            bits[counted + 1] = bits[counted] + u16::from(self.cost(bytes[at + counted]));
-                            counted += 1;
-                        }
-                        // The encoder takes the distance for one more, and so the longest for a much shorter one.
-                        let code = if at - candidate == WINDOW {
-                            14
-                        } else {
-                            distance_code(at - candidate + 1)
-                        };
-                        let extra = DISTANCE_EXTRA[code] + LENGTH_EXTRA[length_code(length)];
-                        let gained = i32::from(bits[length]) - i32::from(extra) - base;
-                        let better = gained > gain;
-                        if better {
-                            gain = gained;
-                        }
-                        better
-                    })
-                {
+        let base = chains.base;
+        let lowest = base + lowest as u32;
+        let mut candidate = base + first as u32;
+        let mut weight = Weight::new(self);
+        let mut end = four(bytes, at);
+        for _ in 0..self.effort.chain {
+            let earlier = (candidate - base) as usize;
+            if four(bytes, earlier + best.length - 3) == end {
+                let length = common(bytes, earlier, at, most);
+                if length > best.length && (!WEIGHS || weight.gains(self, bytes, length, at - earlier)) {
                     best = Found {
                         length,
-                        distance: at - candidate,
+                        distance: at - earlier,
                     };
                     if length >= nice {
                         break;
                     }
+                    end = four(bytes, at + length - 3);
                 }
             }
-            if candidate <= lowest {
+            let before = chains.before[earlier & (WINDOW - 1)];
+            // Only what was entered earlier is behind.
+            if candidate <= lowest || before < lowest || before >= candidate {
                 break;
             }
-            match chains.before(candidate) {
-                // Only what was entered earlier is behind.
-                Some(before) if before >= lowest && before < candidate => candidate = before,
-                _ => break,
-            }
-            tries -= 1;
+            candidate = before;
         }
         best
     }
@@ -435,7 +464,12 @@ impl Search {
                 && left > before.length
                 && before.length < self.effort.lazy
             {
-                self.found = self.search(chains, bytes, last, lowest);
+                let bytes = &bytes[..end];
+                self.found = if self.effort.weighs {
+                    self.search::<true>(chains, bytes, last, lowest)
+                } else {
+                    self.search::<false>(chains, bytes, last, lowest)
+                };
             }
             if before.length >= MATCH_MIN && self.found.length <= before.length {
                 self.found = before;
