@@ -23,6 +23,10 @@ pub trait Guide {
     /// Whether the block ends behind the last token, for what the model predicts. It does at the segment's end.
     fn ends(&mut self, predicted: bool) -> bool;
 
+    /// Takes tokens that the stream has as predicted, and behind each of which its block goes on; of the last, that is not
+    /// asked. It may stop anywhere; what comes next is asked one by one. How many, and their plaintext's length.
+    fn accept(&mut self, predicted: &[Token]) -> (usize, usize);
+
     /// The tokens of the block so far.
     fn tokens(&self) -> &[Token];
 
@@ -141,6 +145,29 @@ impl Guide for Recorder<'_> {
             self.correct(&Correction::End);
         }
         actual
+    }
+
+    fn accept(&mut self, predicted: &[Token]) -> (usize, usize) {
+        let Some(block) = self.blocks.first().filter(|_| self.stored.is_none()) else {
+            return (0, 0);
+        };
+        let left = &self.tokens[self.count.min(block.tokens)..block.tokens];
+        let same = predicted
+            .iter()
+            .zip(left)
+            .take_while(|(predicted, actual)| predicted == actual)
+            .count();
+        // The block ends behind its last token.
+        let count = if same == left.len() && same < predicted.len() {
+            same.saturating_sub(1)
+        } else {
+            same
+        };
+        let length = left[..count].iter().map(|token| token.length()).sum();
+        self.count += count;
+        self.total += count as u64;
+        self.at += length;
+        (count, length)
     }
 
     fn tokens(&self) -> &[Token] {
@@ -302,6 +329,23 @@ impl Guide for Player<'_> {
             return !predicted;
         }
         predicted
+    }
+
+    fn accept(&mut self, predicted: &[Token]) -> (usize, usize) {
+        // A correction comes behind the last of these tokens at the earliest.
+        let most = self.next_at.saturating_sub(self.total + 1);
+        let predicted = &predicted[..predicted.len().min(usize::try_from(most).unwrap_or(usize::MAX))];
+        let left = self.end.saturating_sub(self.at);
+        let mut count = predicted.len();
+        let mut length: usize = predicted.iter().map(|token| token.length()).sum();
+        while length >= left && count > 0 {
+            count -= 1;
+            length -= predicted[count].length();
+        }
+        self.tokens.extend_from_slice(&predicted[..count]);
+        self.total += count as u64;
+        self.at += length;
+        (count, length)
     }
 
     fn tokens(&self) -> &[Token] {

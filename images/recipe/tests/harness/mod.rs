@@ -188,22 +188,36 @@ pub fn sample(size: usize) -> Vec<u8> {
 
 /// Builds the Go program in `tests/programs/NAME`, once, and gives where it is.
 pub fn program(name: &str) -> PathBuf {
+    build(name, name, &[], &[]).unwrap_or_else(|err| panic!("Go, which writes most layers, is needed: {err}"))
+}
+
+/// Builds the Go program in `tests/programs/NAME` as `out`, with these flags and variables, and gives where it is.
+///
+/// # Errors
+/// What went wrong, where the module or the toolchain it asks for cannot be had.
+pub fn build(name: &str, out: &str, flags: &[&str], variables: &[(&str, &str)]) -> Result<PathBuf, String> {
     let Some(folder) = option_env!("CARGO_TARGET_TMPDIR") else {
         panic!("cargo names a folder for tests' files");
     };
-    let out = PathBuf::from(folder).join(name);
+    let out = PathBuf::from(folder).join(out);
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/programs")
         .join(name);
     let built = Command::new("go")
-        .args(["build", "-o"])
+        .arg("build")
+        .args(flags)
+        .arg("-o")
         .arg(&out)
         .arg(".")
         .current_dir(&source)
-        .status()
-        .unwrap_or_else(|err| panic!("Go, which writes most layers, is needed: {err}"));
-    assert!(built.success(), "{}: {built}", source.display());
-    out
+        .envs(variables.iter().copied())
+        .output()
+        .map_err(|err| err.to_string())?;
+    if built.status.success() {
+        Ok(out)
+    } else {
+        Err(String::from_utf8_lossy(&built.stderr).into_owned())
+    }
 }
 
 /// Rebuilds a segment of `gzip` with bytes that are no corrections of it: it ends, in an error or in bytes whose number is

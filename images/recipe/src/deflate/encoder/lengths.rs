@@ -107,25 +107,27 @@ pub fn package_merge(counts: &[u32], limit: usize, lengths: &mut [u8]) {
     let mut symbols = [[false; 2 * SYMBOLS]; BITS];
     let mut items = [0usize; BITS];
     let mut weights = [0u32; 2 * SYMBOLS];
-    let mut below = [0u32; 2 * SYMBOLS];
+    // Both lists end with a weight above all, so that merging needs no branch.
+    let (mut single, mut pairs) = ([u32::MAX; SYMBOLS + 1], [u32::MAX; SYMBOLS + 1]);
+    for (weight, (count, _)) in single.iter_mut().zip(order.iter()) {
+        *weight = *count;
+    }
     for level in 0..limit {
         let packages = if level == 0 { 0 } else { items[level - 1] / 2 };
-        let (mut symbol, mut package, mut count) = (0, 0, 0);
-        while count < wanted && (symbol < n || package < packages) {
-            let weight = if package < packages {
-                below[2 * package] + below[2 * package + 1]
-            } else {
-                u32::MAX
-            };
-            let take = symbol < n && (package >= packages || order[symbol].0 < weight);
-            weights[count] = if take { order[symbol].0 } else { weight };
-            symbols[level][count] = take;
+        for (pair, two) in pairs[..packages].iter_mut().zip(weights.as_chunks::<2>().0) {
+            *pair = two[0] + two[1];
+        }
+        pairs[packages] = u32::MAX;
+        let count = wanted.min(n + packages);
+        let (mut symbol, mut package) = (0, 0);
+        for (weight, is_symbol) in weights.iter_mut().zip(&mut symbols[level]).take(count) {
+            let take = single[symbol] < pairs[package];
+            *weight = single[symbol].min(pairs[package]);
+            *is_symbol = take;
             symbol += usize::from(take);
             package += usize::from(!take);
-            count += 1;
         }
         items[level] = count;
-        std::mem::swap(&mut weights, &mut below);
     }
     // A symbol has a bit for every level that it is taken at: the least frequent ones at most.
     let mut take = wanted;

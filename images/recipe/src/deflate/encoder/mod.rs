@@ -2,6 +2,7 @@
 //! plaintext, and nothing of how it is called or what it allocates.
 
 mod go;
+mod klauspost;
 mod lengths;
 mod literal;
 mod zlib;
@@ -9,6 +10,8 @@ mod zlib;
 use super::guide::Guide;
 use super::segment::Input;
 use go::Go;
+pub use klauspost::Version;
+use klauspost::{Klauspost, Setting};
 use literal::Literal;
 use std::fmt;
 use std::str::FromStr;
@@ -41,6 +44,22 @@ pub enum Encoder {
         /// The level.
         level: u8,
     },
+    /// klauspost/compress, or what descends from it, at levels 1 to 9. Named `klauspost1.18:5`, `go1.27:6`.
+    Klauspost {
+        /// The version.
+        version: Version,
+        /// The level.
+        level: u8,
+    },
+    /// pgzip with that version of klauspost/compress. Named `pgzip1.18:5:1048576`.
+    Pgzip {
+        /// The version.
+        version: Version,
+        /// The level.
+        level: u8,
+        /// Plaintext of the blocks that it compresses each by itself.
+        block: u32,
+    },
 }
 
 impl Encoder {
@@ -64,7 +83,32 @@ impl Encoder {
         Self::Zlib { level: 6 },
         Self::Zlib { level: 9 },
         Self::Zlib { level: 1 },
+        Self::pgzip(Version::V1_15, 1 << 20),
+        Self::pgzip(Version::V1_18, 1 << 20),
+        Self::pgzip(Version::V1_20, 1 << 20),
+        Self::pgzip(Version::V1_15, 256 << 10),
+        Self::pgzip(Version::V1_18, 256 << 10),
+        Self::pgzip(Version::V1_20, 256 << 10),
+        Self::klauspost(Version::Go1_27, 6),
+        Self::klauspost(Version::Go1_27, 9),
+        Self::klauspost(Version::Go1_27, 1),
+        Self::klauspost(Version::V1_18, 5),
+        Self::klauspost(Version::V1_15, 5),
+        Self::klauspost(Version::V1_20, 5),
     ];
+
+    const fn klauspost(version: Version, level: u8) -> Self {
+        Self::Klauspost { version, level }
+    }
+
+    /// pgzip at its default level.
+    const fn pgzip(version: Version, block: u32) -> Self {
+        Self::Pgzip {
+            version,
+            level: 5,
+            block,
+        }
+    }
 }
 
 impl fmt::Display for Encoder {
@@ -75,6 +119,12 @@ impl fmt::Display for Encoder {
             Self::Gzip { level } => write!(f, "gzip:{level}"),
             Self::Pigz { level, cut } => f.write_str(&cut.name(*level)),
             Self::Zlib { level } => write!(f, "zlib:{level}"),
+            Self::Klauspost { version, level } => write!(f, "{}:{level}", version.name()),
+            Self::Pgzip {
+                version,
+                level,
+                block,
+            } => write!(f, "{}:{level}:{block}", version.pgzip()),
         }
     }
 }
@@ -110,7 +160,7 @@ impl FromStr for Encoder {
         }
         match name {
             "literal" => Ok(Self::Literal),
-            _ => Err(UnknownEncoder),
+            _ => klauspost::named(name).ok_or(UnknownEncoder),
         }
     }
 }
@@ -127,6 +177,7 @@ pub struct Models {
     literal: Literal,
     go: Go,
     zlib: zlib::Family,
+    klauspost: Klauspost,
 }
 
 impl Models {
@@ -143,6 +194,17 @@ impl Models {
             }
             Encoder::Zlib { level } => {
                 zlib::At(&mut self.zlib, zlib::Member::Zlib, level).segment(input, guide);
+            }
+            Encoder::Klauspost { version, level } => {
+                klauspost::At(&mut self.klauspost, Setting::new(version, level, None)).segment(input, guide);
+            }
+            Encoder::Pgzip {
+                version,
+                level,
+                block,
+            } => {
+                klauspost::At(&mut self.klauspost, Setting::new(version, level, Some(block)))
+                    .segment(input, guide);
             }
         }
     }
