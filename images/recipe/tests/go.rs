@@ -8,25 +8,19 @@
 
 mod harness;
 
-use harness::{member, program, read, round_trip, run, sample, segments};
+use harness::{go, member, read, round_trip, sample, segments};
 use holdall_recipe::deflate::bits::BitWriter;
 use holdall_recipe::deflate::encoder::{Encoder, Models};
 use holdall_recipe::deflate::segment::rebuild;
-use std::process::Command;
 
 /// What the last block, which Go leaves empty, takes.
 const LAST: usize = 8;
 
-fn go(level: u8, piece: usize, plain: &[u8]) -> Vec<u8> {
-    let mut command = Command::new(program("go"));
-    run(command.arg(level.to_string()).arg(piece.to_string()), plain)
-}
-
 #[test]
 fn every_level_is_predicted_whole_and_in_segments() {
     let plain = sample(4 << 20);
-    for level in 2..=9u8 {
-        let gzip = go(level, 0, &plain);
+    for level in 2..=9 {
+        let gzip = go(level as i8, 0, &plain);
         let encoder = Encoder::Go { level };
         let whole = round_trip(member(&gzip), encoder, usize::MAX);
         assert!(whole.corrections <= LAST, "go:{level}: {whole:?}");

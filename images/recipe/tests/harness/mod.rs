@@ -203,3 +203,9 @@ pub fn program(name: &str) -> PathBuf {
     assert!(built.success(), "{}: {built}", source.display());
     out
 }
+
+/// What Go's standard library makes of `plain` at that level, handed to it in pieces of `piece` bytes, or at once (0).
+pub fn go(level: i8, piece: usize, plain: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(program("go"));
+    run(command.arg(level.to_string()).arg(piece.to_string()), plain)
+}
