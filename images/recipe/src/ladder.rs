@@ -43,6 +43,8 @@ pub struct Choice {
 
 /// A round's copies, and how many candidates stay in.
 const ROUNDS: [(usize, usize); 2] = [(1 << 9, 8), (1 << 12, 2)];
+/// Tokens that are none, of which as many tell as much as one of them.
+const OTHERS: usize = 16;
 /// A block with fewer copies that tell encoders apart is passed over at the start.
 const TELLING: usize = 64;
 /// Whole segments that are tried with candidates that have not erred so far, ahead of the others.
@@ -168,24 +170,30 @@ impl<'a> Sample<'a> {
         }
     }
 
-    /// Where in the input's bytes that many copies lie behind that tell encoders apart.
+    /// Where in the input's bytes that many copies lie behind that tell encoders apart; or many times as many tokens of
+    /// other kinds, as it tells something too where an encoder finds no copies.
     fn until(&self, copies: usize) -> usize {
         let Segment {
             input,
             tokens,
             blocks,
         } = &self.segment;
-        let (mut tokens, mut at, mut seen) = (tokens.iter(), input.start, 0);
+        let (mut tokens, mut at) = (tokens.iter(), input.start);
+        let mut left = copies * OTHERS;
         for block in *blocks {
             if block.tokens == 0 {
-                at += block.plain;
+                at += block.plain.min(left);
+                left = left.saturating_sub(block.plain);
             }
             for token in tokens.by_ref().take(block.tokens) {
                 at += token.length();
-                seen += usize::from(tells(*token));
-                if seen == copies {
-                    return at;
+                left = left.saturating_sub(if tells(*token) { OTHERS } else { 1 });
+                if left == 0 {
+                    break;
                 }
+            }
+            if left == 0 {
+                return at;
             }
         }
         usize::MAX
@@ -202,6 +210,7 @@ impl<'a> Sample<'a> {
 fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
     // A block of nothing that is not the last ends a piece that was compressed by itself.
     let pieces = segment.blocks.iter().any(|block| block.plain == 0 && !block.last);
+    let stored = segment.tokens.is_empty();
     let mut candidates: Vec<(usize, Encoder)> = Encoder::CANDIDATES
         .iter()
         .map(|encoder| {
@@ -212,6 +221,7 @@ fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
             let signs = [
                 (level == "9") == (hints.effort == 2),
                 (level == "1") == (hints.effort == 4),
+                (level == "0") == stored,
                 c == (hints.system != 255),
                 family.starts_with('p') == pieces,
             ];

@@ -2,12 +2,14 @@
 //! plaintext, and nothing of how it is called or what it allocates.
 
 mod go;
+mod go_fast;
 mod lengths;
 mod literal;
 
 use super::guide::Guide;
 use super::segment::Input;
 use go::Go;
+use go_fast::GoFast;
 use literal::Literal;
 use std::fmt;
 use std::str::FromStr;
@@ -17,10 +19,10 @@ use std::str::FromStr;
 pub enum Encoder {
     /// Literals with the fixed codes, in blocks of 65,535: what an encoder writes that looks for no matches.
     Literal,
-    /// Go's `compress/flate` as of Go 1.26 and before, at levels 2 to 9; its default, -1, is 6. Named `go:6`.
+    /// Go's `compress/flate` as of Go 1.26 and before, at levels -2 and 0 to 9; its default, -1, is 6. Named `go:6`.
     Go {
         /// The level.
-        level: u8,
+        level: i8,
     },
 }
 
@@ -35,6 +37,9 @@ impl Encoder {
         Self::Go { level: 8 },
         Self::Go { level: 3 },
         Self::Go { level: 2 },
+        Self::Go { level: 1 },
+        Self::Go { level: -2 },
+        Self::Go { level: 0 },
     ];
 }
 
@@ -57,7 +62,7 @@ impl FromStr for Encoder {
 
     fn from_str(name: &str) -> Result<Self, UnknownEncoder> {
         if let Some(level) = name.strip_prefix("go:").and_then(|level| level.parse().ok()) {
-            return if (2..=9).contains(&level) {
+            return if (0..=9).contains(&level) || level == -2 {
                 Ok(Self::Go { level })
             } else {
                 Err(UnknownEncoder)
@@ -81,6 +86,7 @@ pub trait Model {
 pub struct Models {
     literal: Literal,
     go: Go,
+    go_fast: GoFast,
 }
 
 impl Models {
@@ -88,6 +94,7 @@ impl Models {
     pub fn run<G: Guide>(&mut self, encoder: Encoder, input: &Input<'_>, guide: &mut G) {
         match encoder {
             Encoder::Literal => self.literal.segment(input, guide),
+            Encoder::Go { level: level @ ..2 } => go_fast::At(&mut self.go_fast, level).segment(input, guide),
             Encoder::Go { level } => go::At(&mut self.go, level).segment(input, guide),
         }
     }
