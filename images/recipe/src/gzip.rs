@@ -2,7 +2,7 @@
 
 use crate::deflate::encoder::Encoder;
 use crate::deflate::inflate::{Block, Inflater, Refusal};
-use crate::deflate::segment::{HISTORY, LOOKAHEAD};
+use crate::deflate::segment::{BLOCKS_MAX, HISTORY, LOOKAHEAD};
 use crate::deflate::token::Token;
 use crate::ladder::Hints;
 use crate::pool::{Job, Recorded, submit, threads};
@@ -15,8 +15,6 @@ use std::rc::Rc;
 
 /// Plaintext after which a segment ends with the block: 1 MiB.
 const SEGMENT: usize = 1 << 20;
-/// Most blocks of a segment: real ones have some hundreds.
-const BLOCKS_MAX: usize = 1 << 16;
 /// A segment is kept as it is where its corrections would take more than this share of its bytes: an eighth.
 const SHARE: u64 = 8;
 /// Segments that no model fits, one after the other, after which no model is tried any more.

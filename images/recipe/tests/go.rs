@@ -11,7 +11,8 @@ mod harness;
 use harness::{go, member, read, round_trip, sample, segments};
 use holdall_recipe::deflate::bits::BitWriter;
 use holdall_recipe::deflate::encoder::{Encoder, Models};
-use holdall_recipe::deflate::segment::rebuild;
+use holdall_recipe::deflate::inflate::Inflater;
+use holdall_recipe::deflate::segment::{Input, rebuild};
 
 /// What the last block, which Go leaves empty, takes.
 const LAST: usize = 8;
@@ -108,4 +109,68 @@ fn any_bytes_as_corrections_end_in_an_error_or_in_other_bytes() {
             }
         }
     }
+}
+
+#[test]
+fn a_segment_of_more_blocks_than_any_encoder_writes_is_an_error() {
+    let plain = vec![b'x'; 200_000];
+    let input = Input {
+        bytes: &plain,
+        start: 0,
+        end: plain.len(),
+        offset: 0,
+    };
+    let mut models = Models::default();
+    // Behind every token, a literal, the block ends; and blocks of nothing, one behind the other.
+    let ends: Vec<u8> = [0, 0, 9, 0, 0]
+        .into_iter()
+        .chain([9, 0, 0].repeat(100_000))
+        .collect();
+    for corrections in [ends, [5, 0, 1].repeat(100_000)] {
+        let written = rebuild(
+            Encoder::Go { level: 6 },
+            &mut models,
+            &input,
+            &corrections,
+            BitWriter::default(),
+        );
+        let damage = written.map(|out| out.len()).unwrap_err();
+        assert_eq!(damage.what, "more blocks than a segment has");
+    }
+}
+
+#[test]
+fn plaintext_that_is_made_to_be_searched_for_long_is_given_up() {
+    let mut state = 1u64;
+    let letters: Vec<u8> = (0..900_000)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            b'a' + (state >> 63) as u8
+        })
+        .collect();
+    let input = Input {
+        bytes: &letters,
+        start: 0,
+        end: letters.len(),
+        offset: 0,
+    };
+    // The first tokens are corrected to literals, so that each byte is searched, and takes 2,048 tries.
+    let mut corrections = vec![0, 0];
+    corrections.extend([8, 0].repeat(650_000));
+    let mut models = Models::default();
+    let mut copies = |corrections: &[u8]| {
+        let encoder = Encoder::Go { level: 9 };
+        let out = rebuild(encoder, &mut models, &input, corrections, BitWriter::default()).unwrap();
+        let (bytes, held, _) = out.finish();
+        let deflate = [bytes.as_slice(), &[held]].concat();
+        let mut inflater = Inflater::new(deflate.as_slice());
+        let (mut plain, mut tokens) = (Vec::new(), Vec::new());
+        while plain.len() < letters.len() {
+            inflater.block(&mut plain, &mut tokens).unwrap();
+        }
+        assert!(plain == letters);
+        tokens.iter().filter(|token| !token.is_literal()).count()
+    };
+    assert_eq!(copies(&corrections), 0);
+    assert!(copies(&[]) > 10_000);
 }

@@ -5,7 +5,7 @@
 use super::bits::BitWriter;
 use super::correction::{Correction, CorrectionReader, CorrectionWriter, Damage};
 use super::inflate::{Block, Codes, Shape, fixed};
-use super::segment::Input;
+use super::segment::{BLOCKS_MAX, Input};
 use super::token::{
     DISTANCE_BASE, DISTANCE_EXTRA, DISTANCES, END, LENGTH_BASE, LENGTH_EXTRA, LITERALS, Token, distance_code,
     length_code,
@@ -227,6 +227,7 @@ pub struct Player<'a> {
     at: usize,
     end: usize,
     block_start: usize,
+    blocks: usize,
     tokens: Vec<Token>,
     total: u64,
     reader: CorrectionReader<'a>,
@@ -246,6 +247,7 @@ impl<'a> Player<'a> {
             at: input.start,
             end: input.end,
             block_start: input.start,
+            blocks: 0,
             tokens: Vec::new(),
             total: 0,
             reader: CorrectionReader::new(corrections),
@@ -309,6 +311,15 @@ impl<'a> Player<'a> {
             _ => None,
         }) {
             write_block(&mut self.out, &shape, last, padding, &[], &[]);
+            self.count();
+        }
+    }
+
+    fn count(&mut self) {
+        self.blocks += 1;
+        if self.blocks > BLOCKS_MAX {
+            self.damage = Some(self.reader.damage("more blocks than a segment has"));
+            (self.next, self.next_at) = (None, u64::MAX);
         }
     }
 
@@ -379,6 +390,7 @@ impl Guide for Player<'_> {
         write_block(&mut self.out, &shape, last, padding, &self.tokens, plain);
         self.block_start = self.at;
         self.tokens.clear();
+        self.count();
         self.empties();
         self.wants_more()
     }

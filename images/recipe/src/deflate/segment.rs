@@ -14,6 +14,12 @@ pub const LOOKAHEAD: usize = 1 << 10;
 /// Most plaintext of a segment: 32 MiB.
 pub const SEGMENT_LIMIT: usize = 32 << 20;
 
+/// Most blocks of a segment: real ones have some hundreds.
+pub const BLOCKS_MAX: usize = 1 << 16;
+/// Most earlier places that a model compares in a segment, about; behind that it predicts literals. Plaintext that is made
+/// for it would have a model of a slow level look at thousands for each byte.
+pub const TRIES: usize = 1 << 30;
+
 /// The plaintext of a segment, and what lies around it.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {

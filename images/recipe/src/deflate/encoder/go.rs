@@ -9,7 +9,7 @@ use super::Model;
 use super::lengths::{Counts, Header, Runs, bits_of, package_merge, used};
 use crate::deflate::guide::Guide;
 use crate::deflate::inflate::{Shape, fixed};
-use crate::deflate::segment::Input;
+use crate::deflate::segment::{Input, TRIES};
 use crate::deflate::token::{DISTANCES, LENGTH_MAX, LITERALS, Token};
 
 const HASH_BITS: u32 = 17;
@@ -152,9 +152,9 @@ pub(super) fn common(bytes: &[u8], earlier: usize, at: usize, most: usize) -> us
 }
 
 impl Go {
-    /// The first longest match at `at` among the chain that begins with `last`.
+    /// The first longest match at `at` among the chain that begins with `last`, and the tries that it took.
     #[inline]
-    fn search(&self, bytes: &[u8], at: usize, last: u32, window: usize, effort: &Effort) -> Match {
+    fn search(&self, bytes: &[u8], at: usize, last: u32, window: usize, effort: &Effort) -> (Match, usize) {
         let most = LENGTH_MAX.min(bytes.len() - at);
         let nice = effort.nice.min(most);
         let farthest = at.saturating_sub(WINDOW).max(window);
@@ -184,7 +184,7 @@ impl Go {
             candidate = self.chains.before[earlier & (WINDOW - 1)];
             tries -= 1;
         }
-        best
+        (best, effort.chain - tries)
     }
 
     /// How a block of these tokens is written. Its plaintext of `plain` bytes can be stored if it lies in the window.
@@ -269,6 +269,8 @@ struct Run<'m, 'a> {
     at: usize,
     count: usize,
     block: usize,
+    /// Tries that are left.
+    tries: usize,
 }
 
 impl<'m, 'a> Run<'m, 'a> {
@@ -290,6 +292,7 @@ impl<'m, 'a> Run<'m, 'a> {
             at: input.start,
             count: 0,
             block: input.start,
+            tries: TRIES,
         }
     }
 
@@ -315,8 +318,13 @@ impl<'m, 'a> Run<'m, 'a> {
         if !wanted {
             return NONE;
         }
+        if self.tries == 0 {
+            return NONE;
+        }
         let window = usize::try_from(self.window).unwrap_or(0);
-        self.model.search(self.bytes, self.at, last, window, &self.effort)
+        let (found, tries) = self.model.search(self.bytes, self.at, last, window, &self.effort);
+        self.tries = self.tries.saturating_sub(tries);
+        found
     }
 
     /// Enters the positions up to `end`.
