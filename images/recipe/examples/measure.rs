@@ -16,21 +16,7 @@ use harness::{member, read, segments};
 use holdall_recipe::deflate::bits::BitWriter;
 use holdall_recipe::deflate::encoder::Models;
 use holdall_recipe::deflate::segment::{rebuild, record};
-use std::time::{Duration, Instant};
-
-/// When something began, on the clock and by the processor time of this thread, which a busy machine does not change.
-struct Start(Instant, Duration);
-
-impl Start {
-    fn now() -> Self {
-        Self(Instant::now(), processor())
-    }
-}
-
-fn processor() -> Duration {
-    let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(times.split(' ').next().unwrap().parse().unwrap())
-}
+use std::time::Instant;
 
 /// When something began.
 struct Clock(Instant, Option<f64>);

@@ -2,8 +2,9 @@
 
 use crate::deflate::encoder::Encoder;
 use crate::deflate::inflate::{Block, Inflater, Refusal};
-use crate::deflate::segment::{HISTORY, LOOKAHEAD};
+use crate::deflate::segment::{BLOCKS_MAX, HISTORY, LOOKAHEAD};
 use crate::deflate::token::Token;
+use crate::ladder::Hints;
 use crate::pool::{Job, Recorded, submit, threads};
 use crate::table::{MadePart, Matter};
 use crossbeam_channel::Receiver;
@@ -14,12 +15,14 @@ use std::rc::Rc;
 
 /// Plaintext after which a segment ends with the block: 1 MiB.
 const SEGMENT: usize = 1 << 20;
-/// Most blocks of a segment: real ones have some hundreds.
-const BLOCKS_MAX: usize = 1 << 16;
 /// A segment is kept as it is where its corrections would take more than this share of its bytes: an eighth.
 const SHARE: u64 = 8;
 /// Segments that no model fits, one after the other, after which no model is tried any more.
 const MISSES_MAX: u32 = 3;
+/// Segments behind the first that the encoder is looked for anew, where what was found before errs.
+const SEARCHES: u32 = 4;
+/// It does where errors take more than this share of a segment's bytes: 1/128.
+const ERRORS_SHARE: u64 = 128;
 /// Longest header of a member, name and comment included.
 const HEADER_MAX: u64 = 64 << 10;
 
@@ -111,15 +114,16 @@ impl<R: Read> Source<R> {
     }
 
     /// Reads a member's header whose first byte was read (RFC 1952, 2.3).
-    fn header(&mut self) -> Result<(), NotGzip> {
+    fn header(&mut self) -> Result<Hints, NotGzip> {
         let start = self.given;
         if [self.byte()?, self.byte()?] != [0x8b, 8] {
             return Err(NotGzip::Malformed("another magic, or not deflate"));
         }
         let flags = self.byte()?;
-        for _ in 0..6 {
+        for _ in 0..4 {
             self.byte()?;
         }
+        let (effort, system) = (self.byte()?, self.byte()?);
         if flags & 0xe0 != 0 {
             return Err(NotGzip::Malformed("flags that are reserved"));
         }
@@ -140,7 +144,7 @@ impl<R: Read> Source<R> {
                 self.byte()?;
             }
         }
-        Ok(())
+        Ok(Hints { effort, system })
     }
 }
 
@@ -148,6 +152,8 @@ impl<R: Read> Source<R> {
 struct Waiting {
     /// None where it is kept as it is.
     answer: Option<Receiver<Recorded>>,
+    /// The encoder that it was to be predicted by.
+    encoder: Option<Encoder>,
     /// Where it ends, in bits of the source.
     end: u64,
     plain_end: u64,
@@ -187,8 +193,11 @@ pub struct GzipReader<R: Read> {
     /// Whether the next segment is the member's first.
     first: bool,
     crc: crc32fast::Hasher,
+    hints: Hints,
     encoder: Option<Encoder>,
     misses: u32,
+    /// Searches that are left.
+    searches: u32,
     waiting: VecDeque<Waiting>,
     /// Where the last part ends, in bits of the source.
     parted: u64,
@@ -212,7 +221,7 @@ impl<R: Read> GzipReader<R> {
         if source.next()? != Some(0x1f) {
             return Err(NotGzip::Malformed("another magic"));
         }
-        source.header()?;
+        let hints = source.header()?;
         let mut reader = Self {
             deflate_at: source.given,
             inflater: Some(Inflater::new(source)),
@@ -227,8 +236,10 @@ impl<R: Read> GzipReader<R> {
             closed: None,
             first: true,
             crc: crc32fast::Hasher::new(),
+            hints,
             encoder: None,
             misses: 0,
+            searches: SEARCHES,
             waiting: VecDeque::new(),
             parted: 0,
             parts: Vec::new(),
@@ -325,10 +336,13 @@ impl<R: Read> GzipReader<R> {
                 blocks: closed.blocks,
                 limit: (bits / 8 / SHARE) as usize,
                 encoder: self.encoder,
+                tolerated: (self.searches > 0).then_some((bits / 8 / ERRORS_SHARE) as usize),
+                hints: self.hints,
             })
         });
         self.waiting.push_back(Waiting {
             answer,
+            encoder: self.encoder,
             end: closed.bits,
             plain_end: self.plain_at + closed.end as u64,
             first: std::mem::take(&mut self.first),
@@ -349,6 +363,7 @@ impl<R: Read> GzipReader<R> {
     fn keep(&mut self, end: u64) {
         self.waiting.push_back(Waiting {
             answer: None,
+            encoder: None,
             end: end * 8,
             plain_end: self.plain_at + self.plain.len() as u64,
             first: false,
@@ -359,6 +374,7 @@ impl<R: Read> GzipReader<R> {
     fn collect(&mut self) {
         let Some(Waiting {
             answer,
+            encoder: asked,
             end,
             plain_end,
             first,
@@ -368,7 +384,9 @@ impl<R: Read> GzipReader<R> {
         };
         let wanted = answer.is_some();
         // A pool that is gone predicts nothing: the bytes are kept.
-        let recorded = answer.and_then(|answer| answer.recv().ok()).flatten();
+        let recorded = answer.and_then(|answer| answer.recv().ok());
+        let searched = recorded.as_ref().is_some_and(|recorded| recorded.searched);
+        self.searches -= u32::from(searched && asked.is_some() && self.searches > 0);
         let mut remembered = self.remembered.borrow_mut();
         let phase = (self.parted & 7) as u8;
         let carry = remembered.front().copied().unwrap_or(0) & ((1 << phase) - 1);
@@ -376,9 +394,13 @@ impl<R: Read> GzipReader<R> {
         let count = count.min(remembered.len());
         let bytes: Vec<u8> = remembered.drain(..count).collect();
         self.parted = end;
-        let (phase, carry, matter) = match recorded {
+        let (phase, carry, matter) = match recorded.and_then(|recorded| recorded.made) {
             Some((encoder, corrections)) => {
-                (self.encoder, self.misses) = (Some(encoder), 0);
+                self.misses = 0;
+                // Those on their way were asked with the one before.
+                if asked != Some(encoder) {
+                    self.encoder = Some(encoder);
+                }
                 (phase, carry, Matter::Made(encoder, corrections))
             }
             None => {
@@ -410,7 +432,7 @@ impl<R: Read> GzipReader<R> {
         }
         let again = source.next()?;
         match again {
-            Some(0x1f) => source.header()?,
+            Some(0x1f) => self.hints = source.header()?,
             None => {}
             Some(0) => {
                 while let Some(byte) = source.next()? {

@@ -16,6 +16,7 @@
 
 pub mod deflate;
 pub mod gzip;
+pub mod ladder;
 pub mod outboard;
 pub mod pool;
 pub mod rebuild;

@@ -1,9 +1,11 @@
 //! Threads that run models: one a core, for the whole process, made when first wanted.
 
 use crate::deflate::encoder::{Encoder, Models};
+use crate::deflate::guide::Bounds;
 use crate::deflate::inflate::Block;
-use crate::deflate::segment::{Input, record};
+use crate::deflate::segment::{Input, attempt};
 use crate::deflate::token::Token;
+use crate::ladder::{Hints, Segment, choose};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::OnceLock;
 
@@ -24,12 +26,23 @@ pub struct Job {
     pub blocks: Vec<Block>,
     /// Most bytes that its corrections may take.
     pub limit: usize,
-    /// The encoder; where there is none, the one is taken that fits best.
+    /// The encoder; where there is none, the one is looked for that fits best.
     pub encoder: Option<Encoder>,
+    /// Bytes of [errors](crate::deflate::segment::Attempt::errors) above which it is looked for all the same; none where
+    /// enough was looked for.
+    pub tolerated: Option<usize>,
+    /// What the file says of its encoder.
+    pub hints: Hints,
 }
 
-/// The encoder that a segment is predicted by, and the corrections; none where no model is good enough.
-pub type Recorded = Option<(Encoder, Vec<u8>)>;
+/// What became of a segment.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The encoder that it is predicted by, and the corrections; none where no model is good enough.
+    pub made: Option<(Encoder, Vec<u8>)>,
+    /// Whether the encoder was looked for.
+    pub searched: bool,
+}
 
 type Order = (Job, Sender<Recorded>);
 
@@ -75,24 +88,31 @@ fn run(models: &mut Models, job: &Job) -> Recorded {
         end: job.end,
         offset: job.offset,
     };
-    let encoder = match job.encoder {
-        Some(encoder) => encoder,
-        None => choose(models, job, &input)?,
-    };
-    record(encoder, models, &input, &job.tokens, &job.blocks, job.limit)
-        .map(|corrections| (encoder, corrections))
-}
-
-/// The encoder with the fewest corrections.
-fn choose(models: &mut Models, job: &Job, input: &Input<'_>) -> Option<Encoder> {
-    let mut best: Option<(usize, Encoder)> = None;
-    for encoder in Encoder::CANDIDATES {
-        let limit = best.map_or(job.limit, |(fewest, _)| fewest);
-        if let Some(corrections) = record(*encoder, models, input, &job.tokens, &job.blocks, limit)
-            && best.is_none_or(|(fewest, _)| corrections.len() < fewest)
-        {
-            best = Some((corrections.len(), *encoder));
+    let mut made = None;
+    if let Some(encoder) = job.encoder {
+        let bounds = Bounds::corrections(job.limit);
+        let attempt = attempt(encoder, models, &input, &job.tokens, &job.blocks, bounds);
+        let errors = attempt.errors;
+        made = attempt.corrections.map(|corrections| (encoder, corrections));
+        let bad = |tolerated| made.is_none() || errors > tolerated;
+        if !job.tolerated.is_some_and(bad) {
+            return Recorded {
+                made,
+                searched: false,
+            };
         }
     }
-    best.map(|(_, encoder)| encoder)
+    let segment = Segment {
+        input,
+        tokens: &job.tokens,
+        blocks: &job.blocks,
+    };
+    let fewest = made
+        .as_ref()
+        .map_or(job.limit, |(_, corrections)| corrections.len());
+    let chosen = choose(models, &segment, job.hints, fewest);
+    Recorded {
+        made: chosen.map(|choice| (choice.encoder, choice.corrections)).or(made),
+        searched: true,
+    }
 }

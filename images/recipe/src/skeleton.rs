@@ -11,7 +11,7 @@
 //! |---|---|
 //! | 0 | that many bytes of the last column |
 //! | 1 | a file of that many bytes begins; what does not fit goes on in the next stretch |
-//! | 2 | that many bytes of the file that the stretch before began |
+//! | 2 | that many bytes, the stretch's first, of the file that one before began |
 //! | 3 | a header; bit 0: its size is left out, bit 1: its checksum is left out |
 //! | 4 | that many zeros |
 
@@ -19,6 +19,8 @@ use std::ops::Range;
 
 /// Bytes of the tar in a stretch, the last of which may be shorter: 1 MiB.
 pub const STRETCH: usize = 1 << 20;
+/// Most bytes of an encoded stretch, or of its files' inode numbers.
+pub const ENCODED_MAX: usize = 2 * STRETCH;
 /// Length of a tar's header.
 const HEADER: usize = 512;
 const SIZE: Range<usize> = 124..136;
@@ -280,6 +282,9 @@ pub fn decode(encoded: &[u8], length: usize) -> Result<Vec<Piece>, Damage> {
                 here
             }
             2 => {
+                if left != length as u64 || n == 0 {
+                    return Err(Damage("a file goes on that is not the stretch's first"));
+                }
                 pieces.push(Piece::Carried(n));
                 n
             }

@@ -14,7 +14,7 @@
 use crate::deflate::encoder::Encoder;
 use crate::deflate::segment::SEGMENT_LIMIT;
 use crate::outboard::{GROUP, Outboard};
-use crate::skeleton::{STRETCH, Stretch, put};
+use crate::skeleton::{ENCODED_MAX, STRETCH, Stretch, put};
 
 const MAGIC: &[u8; 4] = b"HRCP";
 const FOOTER: usize = 64;
@@ -358,7 +358,7 @@ impl Table {
             let within = ends.iter().all(|(at, length)| {
                 at.checked_add(u64::from(*length))
                     .is_some_and(|end| end <= content)
-                    && *length as usize <= 8 * STRETCH
+                    && *length as usize <= ENCODED_MAX
             });
             if !within || stretch.files_before < files || stretch.files_before > self.files {
                 return damage("a stretch of its skeleton is none");

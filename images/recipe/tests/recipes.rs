@@ -8,7 +8,7 @@
 
 mod harness;
 
-use harness::{run, sample};
+use harness::{go_members, run, sample};
 use holdall_recipe::gzip::GzipReader;
 use holdall_recipe::outboard::OutboardWriter;
 use holdall_recipe::skeleton::SkeletonWriter;
@@ -142,6 +142,26 @@ fn a_file_of_one_member_or_several_is_made_again_with_its_zeros() {
     check(&several);
     check(&run(Command::new("gzip").arg("-9"), b""));
     check(&run(Command::new("gzip").arg("-9"), b"x"));
+}
+
+#[test]
+fn a_file_of_thousands_of_members_is_made_again() {
+    // As in an eStargz layer: a member for each small file, and one for its header.
+    let gzip = go_members(9, 700, &sample(1 << 20));
+    let (_, table) = check(&gzip);
+    assert!(table.parts.len() > 4_000);
+    let kept: usize = table
+        .parts
+        .iter()
+        .filter(|part| part.encoder == 0)
+        .map(|part| part.length as usize)
+        .sum();
+    // A header of 10 bytes and a trailer of 8 a member.
+    assert!(
+        kept < table.parts.len() * 11,
+        "{kept} bytes in {} parts",
+        table.parts.len()
+    );
 }
 
 #[test]

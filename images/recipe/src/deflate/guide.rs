@@ -5,7 +5,7 @@
 use super::bits::BitWriter;
 use super::correction::{Correction, CorrectionReader, CorrectionWriter, Damage};
 use super::inflate::{Block, Codes, Shape, fixed};
-use super::segment::Input;
+use super::segment::{BLOCKS_MAX, Input};
 use super::token::{
     DISTANCE_BASE, DISTANCE_EXTRA, DISTANCES, END, LENGTH_BASE, LENGTH_EXTRA, LENGTH_MIN, LITERALS, Token,
     distance_code, length_code,
@@ -20,7 +20,8 @@ pub trait Guide {
     /// The next token, for the one that the model predicts. It never reaches beyond the segment's end.
     fn token(&mut self, predicted: Token) -> Token;
 
-    /// Whether the block ends behind the last token, for what the model predicts. It does at the segment's end.
+    /// Whether the block ends behind the last token, for what the model predicts. It does at the segment's end, and where
+    /// nobody wants more.
     fn ends(&mut self, predicted: bool) -> bool;
 
     /// Takes tokens that the stream has as predicted, and behind each of which its block goes on; of the last, that is not
@@ -51,14 +52,40 @@ pub struct Recorder<'a> {
     /// Tokens of the segment so far.
     total: u64,
     corrections: CorrectionWriter,
-    limit: usize,
+    /// Bytes of corrections that no prediction could spare.
+    unavoidable: usize,
+    bounds: Bounds,
+    /// Whether a bound was reached.
+    stopped: bool,
+}
+
+/// How far a stream is compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Most bytes that the corrections may take.
+    pub corrections: usize,
+    /// Most bytes of them that a better prediction could have spared.
+    pub errors: usize,
+    /// Position in the input's bytes after which nobody wants more; `usize::MAX` for all of it.
+    pub until: usize,
+}
+
+impl Bounds {
+    /// All of the stream, as long as the corrections take no more than that.
+    #[must_use]
+    pub const fn corrections(most: usize) -> Self {
+        Self {
+            corrections: most,
+            errors: usize::MAX,
+            until: usize::MAX,
+        }
+    }
 }
 
 impl<'a> Recorder<'a> {
-    /// A recorder for the segment of `input` that the stream writes as `blocks` of `tokens`. It gives up when the
-    /// corrections take more than `limit` bytes.
+    /// A recorder for the segment of `input` that the stream writes as `blocks` of `tokens`. It stops at the bounds.
     #[must_use]
-    pub fn new(input: &Input<'a>, tokens: &'a [Token], blocks: &'a [Block], limit: usize) -> Self {
+    pub fn new(input: &Input<'a>, tokens: &'a [Token], blocks: &'a [Block], bounds: Bounds) -> Self {
         let mut recorder = Self {
             bytes: input.bytes,
             at: input.start,
@@ -70,7 +97,9 @@ impl<'a> Recorder<'a> {
             stored: None,
             total: 0,
             corrections: CorrectionWriter::default(),
-            limit,
+            unavoidable: 0,
+            bounds,
+            stopped: false,
         };
         recorder.open();
         recorder
@@ -79,18 +108,34 @@ impl<'a> Recorder<'a> {
     /// Whether the segment has plaintext that a model has to predict.
     #[must_use]
     pub fn wants_more(&self) -> bool {
-        self.at < self.end && self.corrections.len() <= self.limit
+        self.at < self.end && !self.stopped
     }
 
-    /// The corrections; none if they take more than the limit, or the model stopped early.
+    /// Bytes that wrong predictions took so far.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.corrections.len() - self.unavoidable
+    }
+
+    /// The corrections; none if a bound was reached, or the model stopped early.
     #[must_use]
     pub fn finish(self) -> Option<Vec<u8>> {
-        (self.at == self.end && self.blocks.is_empty() && self.corrections.len() <= self.limit)
+        (self.at == self.end && self.blocks.is_empty() && !self.stopped)
             .then(|| self.corrections.into_bytes())
     }
 
     fn correct(&mut self, correction: &Correction) {
         self.corrections.push(self.total, correction);
+        self.stopped |=
+            self.corrections.len() > self.bounds.corrections || self.errors() > self.bounds.errors;
+    }
+
+    /// Notes what no model predicts.
+    fn spare(&mut self, correction: &Correction) {
+        let errors = self.errors();
+        self.corrections.push(self.total, correction);
+        self.unavoidable = self.corrections.len() - errors;
+        self.stopped |= self.corrections.len() > self.bounds.corrections;
     }
 
     /// Notes the blocks without plaintext that come next, and takes up the one behind.
@@ -104,7 +149,7 @@ impl<'a> Recorder<'a> {
                 }
                 return;
             }
-            self.correct(&Correction::Empty {
+            self.spare(&Correction::Empty {
                 shape: block.shape.clone(),
                 last: block.last,
                 padding: block.padding,
@@ -135,11 +180,15 @@ impl Guide for Recorder<'_> {
         self.count += 1;
         self.total += 1;
         self.at += actual.length();
+        self.stopped |= self.at >= self.bounds.until;
         actual
     }
 
     #[inline]
     fn ends(&mut self, predicted: bool) -> bool {
+        if self.stopped {
+            return true;
+        }
         let actual = self.at == self.block_end;
         if actual != predicted && self.at < self.end {
             self.correct(&Correction::End);
@@ -178,6 +227,10 @@ impl Guide for Recorder<'_> {
     }
 
     fn block(&mut self, shape: Shape, last: bool) -> bool {
+        // It stopped within a block: what that is written as is not known.
+        if self.stopped {
+            return false;
+        }
         let Some((block, rest)) = self.blocks.split_first() else {
             return false;
         };
@@ -188,7 +241,7 @@ impl Guide for Recorder<'_> {
             self.correct(&Correction::Last);
         }
         if block.padding != 0 {
-            self.correct(&Correction::Padding(block.padding));
+            self.spare(&Correction::Padding(block.padding));
         }
         self.tokens = &self.tokens[block.tokens..];
         self.blocks = rest;
@@ -204,6 +257,7 @@ pub struct Player<'a> {
     at: usize,
     end: usize,
     block_start: usize,
+    blocks: usize,
     tokens: Vec<Token>,
     total: u64,
     reader: CorrectionReader<'a>,
@@ -223,6 +277,7 @@ impl<'a> Player<'a> {
             at: input.start,
             end: input.end,
             block_start: input.start,
+            blocks: 0,
             tokens: Vec::new(),
             total: 0,
             reader: CorrectionReader::new(corrections),
@@ -286,6 +341,15 @@ impl<'a> Player<'a> {
             _ => None,
         }) {
             write_block(&mut self.out, &shape, last, padding, &[], &[]);
+            self.count();
+        }
+    }
+
+    fn count(&mut self) {
+        self.blocks += 1;
+        if self.blocks > BLOCKS_MAX {
+            self.damage = Some(self.reader.damage("more blocks than a segment has"));
+            (self.next, self.next_at) = (None, u64::MAX);
         }
     }
 
@@ -373,6 +437,7 @@ impl Guide for Player<'_> {
         write_block(&mut self.out, &shape, last, padding, &self.tokens, plain);
         self.block_start = self.at;
         self.tokens.clear();
+        self.count();
         self.empties();
         self.wants_more()
     }

@@ -3,7 +3,7 @@
 use super::bits::BitWriter;
 use super::correction::Damage;
 use super::encoder::{Encoder, Models};
-use super::guide::{Player, Recorder};
+use super::guide::{Bounds, Player, Recorder};
 use super::inflate::Block;
 use super::token::Token;
 
@@ -13,6 +13,12 @@ pub const HISTORY: usize = 64 << 10;
 pub const LOOKAHEAD: usize = 1 << 10;
 /// Most plaintext of a segment: 32 MiB.
 pub const SEGMENT_LIMIT: usize = 32 << 20;
+
+/// Most blocks of a segment: real ones have some hundreds.
+pub const BLOCKS_MAX: usize = 1 << 16;
+/// Most earlier places that a model compares in a segment, about; behind that it predicts literals. Plaintext that is made
+/// for it would have a model of a slow level look at thousands for each byte.
+pub const TRIES: usize = 1 << 30;
 
 /// The plaintext of a segment, and what lies around it.
 #[derive(Debug, Clone, Copy)]
@@ -37,9 +43,37 @@ impl Input<'_> {
     }
 }
 
-/// Runs the model of `encoder` over the segment that the stream writes as `blocks` of `tokens`: the corrections that
-/// give the stream, or none if they take more than `limit` bytes. That it returns them is the proof that
-/// [`rebuild`] gives the same bits.
+/// What a model makes of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Bytes of the corrections that a better prediction would have spared, up to where a bound was reached.
+    pub errors: usize,
+    /// The corrections that give the stream; none where a bound was reached.
+    pub corrections: Option<Vec<u8>>,
+}
+
+/// Runs the model of `encoder` over the segment that the stream writes as `blocks` of `tokens`. That there are
+/// corrections is the proof that [`rebuild`] gives the same bits.
+#[must_use]
+pub fn attempt(
+    encoder: Encoder,
+    models: &mut Models,
+    input: &Input<'_>,
+    tokens: &[Token],
+    blocks: &[Block],
+    bounds: Bounds,
+) -> Attempt {
+    let mut recorder = Recorder::new(input, tokens, blocks, bounds);
+    if recorder.wants_more() {
+        models.run(encoder, input, &mut recorder);
+    }
+    Attempt {
+        errors: recorder.errors(),
+        corrections: recorder.finish(),
+    }
+}
+
+/// The corrections of an [`attempt`], if they take no more than `limit` bytes.
 #[must_use]
 pub fn record(
     encoder: Encoder,
@@ -49,11 +83,7 @@ pub fn record(
     blocks: &[Block],
     limit: usize,
 ) -> Option<Vec<u8>> {
-    let mut recorder = Recorder::new(input, tokens, blocks, limit);
-    if recorder.wants_more() {
-        models.run(encoder, input, &mut recorder);
-    }
-    recorder.finish()
+    attempt(encoder, models, input, tokens, blocks, Bounds::corrections(limit)).corrections
 }
 
 /// Writes the segment behind `out`, which holds the bits of its first byte that belong to what comes before.

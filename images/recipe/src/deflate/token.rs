@@ -196,12 +196,12 @@ mod tests {
     fn a_token_gives_back_what_it_was_made_of() {
         assert_eq!(Token::literal(7).byte(), 7);
         assert_eq!(Token::literal(7).length(), 1);
-        assert_eq!(Token::literal(7).first(), 7);
+        assert_eq!(Token::literal(7).index(), 7);
         for (length, distance) in [(3, 1), (258, 32_768), (100, 257)] {
             let token = Token::copy(length, distance);
             assert!(!token.is_literal());
             assert_eq!((token.length(), token.distance()), (length, distance));
-            assert_eq!(token.first(), 256 + length - LENGTH_MIN);
+            assert_eq!(token.index(), 256 + length - LENGTH_MIN);
         }
     }
 }

@@ -243,3 +243,18 @@ pub fn rebuild_with_anything(gzip: &[u8], encoder: Encoder, tries: usize) {
         }
     }
 }
+
+/// What Go's standard library makes of `plain` at that level, handed to it in pieces of `piece` bytes, or at once (0).
+pub fn go(level: i8, piece: usize, plain: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(program("go"));
+    run(command.arg(level.to_string()).arg(piece.to_string()), plain)
+}
+
+/// The same in members of `member` bytes each.
+pub fn go_members(level: i8, member: usize, plain: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(program("go"));
+    run(
+        command.arg(level.to_string()).arg("0").arg(member.to_string()),
+        plain,
+    )
+}

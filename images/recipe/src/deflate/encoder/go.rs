@@ -9,7 +9,7 @@ use super::Model;
 use super::lengths::{Counts, Header, Runs, bits_of, package_merge, used};
 use crate::deflate::guide::Guide;
 use crate::deflate::inflate::{Shape, fixed};
-use crate::deflate::segment::Input;
+use crate::deflate::segment::{Input, TRIES};
 use crate::deflate::token::{DISTANCES, LENGTH_MAX, LITERALS, Token};
 
 const HASH_BITS: u32 = 17;
@@ -19,7 +19,7 @@ const MATCH_MIN: usize = 4;
 /// Longest match of four bytes that is taken.
 const SHORT_DISTANCE: usize = 4096;
 const BLOCK_TOKENS: usize = 1 << 14;
-const STORED_MAX: usize = 65_535;
+pub(super) const STORED_MAX: usize = 65_535;
 /// Bytes that a position must have behind it before more input is waited for.
 const AHEAD: usize = MATCH_MIN + LENGTH_MAX;
 
@@ -36,7 +36,7 @@ struct Effort {
     enter: Option<usize>,
 }
 
-const fn effort(level: u8) -> Effort {
+const fn effort(level: i8) -> Effort {
     let (lazy, nice, chain, enter) = match level {
         2 => (0, 16, 8, Some(5)),
         3 => (0, 32, 32, Some(6)),
@@ -88,7 +88,7 @@ fn hash(word: u32) -> usize {
 }
 
 #[inline]
-fn word(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
     let mut word = [0; 4];
     word.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(word)
@@ -135,8 +135,9 @@ const NONE: Match = Match {
     distance: 0,
 };
 
+/// How many of the next `most` bytes are the same in both places.
 #[inline]
-fn common(bytes: &[u8], earlier: usize, at: usize, most: usize) -> usize {
+pub(super) fn common(bytes: &[u8], earlier: usize, at: usize, most: usize) -> usize {
     let (a, b) = (&bytes[earlier..earlier + most], &bytes[at..at + most]);
     let (wide, rest) = a.as_chunks::<8>();
     let (other, other_rest) = b.as_chunks::<8>();
@@ -151,9 +152,9 @@ fn common(bytes: &[u8], earlier: usize, at: usize, most: usize) -> usize {
 }
 
 impl Go {
-    /// The first longest match at `at` among the chain that begins with `last`.
+    /// The first longest match at `at` among the chain that begins with `last`, and the tries that it took.
     #[inline]
-    fn search(&self, bytes: &[u8], at: usize, last: u32, window: usize, effort: &Effort) -> Match {
+    fn search(&self, bytes: &[u8], at: usize, last: u32, window: usize, effort: &Effort) -> (Match, usize) {
         let most = LENGTH_MAX.min(bytes.len() - at);
         let nice = effort.nice.min(most);
         let farthest = at.saturating_sub(WINDOW).max(window);
@@ -183,51 +184,77 @@ impl Go {
             candidate = self.chains.before[earlier & (WINDOW - 1)];
             tries -= 1;
         }
-        best
+        (best, effort.chain - tries)
     }
 
-    /// How a block of these tokens is written. `start` and `end` bound its plaintext, which can be stored if it lies in the
-    /// window.
+    /// How a block of these tokens is written. Its plaintext of `plain` bytes can be stored if it lies in the window.
     fn shape(tokens: &[Token], plain: usize, storable: bool) -> Shape {
-        let mut counts = Counts::of(tokens);
-        let (literals, mut distances) = (used(&counts.literals), used(&counts.distances));
+        let counts = Counts::of(tokens);
         let extra = counts.extra_bits();
-        if distances == 0 {
-            // A block without copies has one distance code all the same.
-            counts.distances[0] = 1;
-            distances = 1;
-        }
-        let (mut literal_lengths, mut distance_lengths) = ([0; LITERALS], [0; DISTANCES]);
-        package_merge(&counts.literals, 15, &mut literal_lengths);
-        package_merge(&counts.distances, 15, &mut distance_lengths);
-        let header = Header::new(
-            &literal_lengths[..literals],
-            &distance_lengths[..distances],
-            Runs::Go,
-            |counts, lengths| package_merge(counts, 7, lengths),
-        );
-        let dynamic = 3
-            + header.bits()
-            + bits_of(&counts.literals, &literal_lengths)
-            + bits_of(&counts.distances, &distance_lengths)
-            + extra;
+        let dynamic = Dynamic::of(counts);
         let (fixed_literals, fixed_distances) = fixed();
         let fixed = 3
-            + bits_of(&counts.literals, &fixed_literals)
-            + bits_of(&counts.distances, &fixed_distances)
+            + bits_of(&dynamic.counts.literals, &fixed_literals)
+            + bits_of(&dynamic.counts.distances, &fixed_distances)
             + extra;
-        if storable && plain <= STORED_MAX && (plain as u64 + 5) * 8 < dynamic.min(fixed) {
+        let bits = dynamic.bits() + extra;
+        if storable && plain <= STORED_MAX && (plain as u64 + 5) * 8 < bits.min(fixed) {
             Shape::Stored
-        } else if dynamic < fixed {
-            Shape::Dynamic(Box::new(header.codes(literal_lengths, distance_lengths)))
+        } else if bits < fixed {
+            dynamic.shape()
         } else {
             Shape::Fixed
         }
     }
 
     /// Runs the model at that level (2 to 9).
-    pub(super) fn run<G: Guide>(&mut self, level: u8, input: &Input<'_>, guide: &mut G) {
+    pub(super) fn run<G: Guide>(&mut self, level: i8, input: &Input<'_>, guide: &mut G) {
         Run::new(self, level, input).segment(guide);
+    }
+}
+
+/// A block with codes of its own, as Go's encoders choose them.
+pub(super) struct Dynamic {
+    counts: Counts,
+    header: Header,
+    literals: [u8; LITERALS],
+    distances: [u8; DISTANCES],
+}
+
+impl Dynamic {
+    pub(super) fn of(mut counts: Counts) -> Self {
+        let (used_literals, mut used_distances) = (used(&counts.literals), used(&counts.distances));
+        if used_distances == 0 {
+            // A block without copies has one distance code all the same.
+            counts.distances[0] = 1;
+            used_distances = 1;
+        }
+        let (mut literals, mut distances) = ([0; LITERALS], [0; DISTANCES]);
+        package_merge(&counts.literals, 15, &mut literals);
+        package_merge(&counts.distances, 15, &mut distances);
+        let header = Header::new(
+            &literals[..used_literals],
+            &distances[..used_distances],
+            Runs::Go,
+            |counts, lengths| package_merge(counts, 7, lengths),
+        );
+        Self {
+            counts,
+            header,
+            literals,
+            distances,
+        }
+    }
+
+    /// What it takes, but for the extra bits of lengths and distances.
+    pub(super) fn bits(&self) -> u64 {
+        3 + self.header.bits()
+            + bits_of(&self.counts.literals, &self.literals)
+            + bits_of(&self.counts.distances, &self.distances)
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        Shape::Dynamic(Box::new(self.header.codes(self.literals, self.distances)))
     }
 }
 
@@ -242,10 +269,12 @@ struct Run<'m, 'a> {
     at: usize,
     count: usize,
     block: usize,
+    /// Tries that are left.
+    tries: usize,
 }
 
 impl<'m, 'a> Run<'m, 'a> {
-    fn new(model: &'m mut Go, level: u8, input: &Input<'a>) -> Self {
+    fn new(model: &'m mut Go, level: i8, input: &Input<'a>) -> Self {
         model.chains.begin(input.bytes.len());
         for at in input.start.saturating_sub(WINDOW)..input.start {
             if at + MATCH_MIN <= input.bytes.len() {
@@ -263,6 +292,7 @@ impl<'m, 'a> Run<'m, 'a> {
             at: input.start,
             count: 0,
             block: input.start,
+            tries: TRIES,
         }
     }
 
@@ -288,8 +318,13 @@ impl<'m, 'a> Run<'m, 'a> {
         if !wanted {
             return NONE;
         }
+        if self.tries == 0 {
+            return NONE;
+        }
         let window = usize::try_from(self.window).unwrap_or(0);
-        self.model.search(self.bytes, self.at, last, window, &self.effort)
+        let (found, tries) = self.model.search(self.bytes, self.at, last, window, &self.effort);
+        self.tries = self.tries.saturating_sub(tries);
+        found
     }
 
     /// Enters the positions up to `end`.
@@ -391,7 +426,7 @@ impl<'m, 'a> Run<'m, 'a> {
 }
 
 /// The model at one level.
-pub(super) struct At<'m>(pub(super) &'m mut Go, pub(super) u8);
+pub(super) struct At<'m>(pub(super) &'m mut Go, pub(super) i8);
 
 impl Model for At<'_> {
     fn segment<G: Guide>(&mut self, input: &Input<'_>, guide: &mut G) {

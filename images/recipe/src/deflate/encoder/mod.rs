@@ -2,6 +2,7 @@
 //! plaintext, and nothing of how it is called or what it allocates.
 
 mod go;
+mod go_fast;
 mod klauspost;
 mod lengths;
 mod literal;
@@ -10,6 +11,7 @@ mod zlib;
 use super::guide::Guide;
 use super::segment::Input;
 use go::Go;
+use go_fast::GoFast;
 pub use klauspost::Version;
 use klauspost::{Klauspost, Setting};
 use literal::Literal;
@@ -22,10 +24,10 @@ pub use zlib::Pigz;
 pub enum Encoder {
     /// Literals with the fixed codes, in blocks of 65,535: what an encoder writes that looks for no matches.
     Literal,
-    /// Go's `compress/flate` as of Go 1.26 and before, at levels 2 to 9; its default, -1, is 6. Named `go:6`.
+    /// Go's `compress/flate` as of Go 1.26 and before, at levels -2 and 0 to 9; its default, -1, is 6. Named `go:6`.
     Go {
         /// The level.
-        level: u8,
+        level: i8,
     },
     /// GNU gzip at levels 1 to 9; its default is 6. Named `gzip:6`.
     Gzip {
@@ -95,6 +97,9 @@ impl Encoder {
         Self::klauspost(Version::V1_18, 5),
         Self::klauspost(Version::V1_15, 5),
         Self::klauspost(Version::V1_20, 5),
+        Self::Go { level: 1 },
+        Self::Go { level: -2 },
+        Self::Go { level: 0 },
     ];
 
     const fn klauspost(version: Version, level: u8) -> Self {
@@ -139,7 +144,7 @@ impl FromStr for Encoder {
 
     fn from_str(name: &str) -> Result<Self, UnknownEncoder> {
         if let Some(level) = name.strip_prefix("go:").and_then(|level| level.parse().ok()) {
-            return if (2..=9).contains(&level) {
+            return if (0..=9).contains(&level) || level == -2 {
                 Ok(Self::Go { level })
             } else {
                 Err(UnknownEncoder)
@@ -178,6 +183,7 @@ pub struct Models {
     go: Go,
     zlib: zlib::Family,
     klauspost: Klauspost,
+    go_fast: GoFast,
 }
 
 impl Models {
@@ -185,6 +191,7 @@ impl Models {
     pub fn run<G: Guide>(&mut self, encoder: Encoder, input: &Input<'_>, guide: &mut G) {
         match encoder {
             Encoder::Literal => self.literal.segment(input, guide),
+            Encoder::Go { level: level @ ..2 } => go_fast::At(&mut self.go_fast, level).segment(input, guide),
             Encoder::Go { level } => go::At(&mut self.go, level).segment(input, guide),
             Encoder::Gzip { level } => {
                 zlib::At(&mut self.zlib, zlib::Member::Gzip, level).segment(input, guide);

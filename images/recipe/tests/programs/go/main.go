@@ -1,8 +1,8 @@
 // Program go writes its input as gzip with the standard library.
 //
-//	go LEVEL PIECE < in > out
+//	go LEVEL PIECE [MEMBER] < in > out
 //
-// PIECE is how many bytes are handed to the encoder at once; 0 for all of them.
+// PIECE is how many bytes are handed to the encoder at once; 0 for all of them. After MEMBER bytes another member begins.
 package main
 
 import (
@@ -33,8 +33,22 @@ func main() {
 	if piece == 0 {
 		piece = len(in) + 1
 	}
-	for len(in) > 0 {
-		now := min(piece, len(in))
+	member := len(in) + 1
+	if len(os.Args) > 3 {
+		if member, err = strconv.Atoi(os.Args[3]); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for left := member; len(in) > 0; {
+		if left == 0 {
+			if err := out.Close(); err != nil {
+				log.Fatal(err)
+			}
+			out.Reset(os.Stdout)
+			left = member
+		}
+		now := min(piece, left, len(in))
+		left -= now
 		if _, err := out.Write(in[:now]); err != nil {
 			log.Fatal(err)
 		}

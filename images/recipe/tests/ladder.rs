@@ -1,0 +1,136 @@
+//! The encoder that wrote a stream is found, in whatever the stream begins with, and soon.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
+
+mod harness;
+
+use harness::{Stream, go, member, read, run, sample, segments};
+use holdall_recipe::deflate::encoder::{Encoder, Models};
+use holdall_recipe::deflate::guide::Bounds;
+use holdall_recipe::deflate::segment::attempt;
+use holdall_recipe::gzip::GzipReader;
+use holdall_recipe::ladder::{Choice, Hints, Segment, choose};
+use holdall_recipe::table::{MadePart, Matter};
+use std::process::Command;
+
+fn found(models: &mut Models, gzip: &[u8], stream: &Stream) -> Option<Choice> {
+    let first = segments(stream, 1 << 20).next().unwrap();
+    let segment = Segment {
+        input: first.input,
+        tokens: first.tokens,
+        blocks: first.blocks,
+    };
+    let hints = Hints {
+        effort: gzip[8],
+        system: gzip[9],
+    };
+    choose(models, &segment, hints, gzip.len())
+}
+
+/// The parts that a file is taken apart into.
+fn parts(gzip: &[u8]) -> Vec<MadePart> {
+    let mut reader = GzipReader::open(gzip).unwrap();
+    let mut buf = vec![0; 1 << 18];
+    while reader.plain(&mut buf).unwrap() > 0 {}
+    reader.finish()
+}
+
+/// Bytes of what the parts are made of, and their encoders in turn.
+fn made_of(parts: &[MadePart]) -> (usize, Vec<String>) {
+    let (mut bytes, mut names) = (0, Vec::new());
+    for part in parts {
+        match &part.matter {
+            Matter::Kept(kept) => bytes += kept.len(),
+            Matter::Made(encoder, corrections) => {
+                bytes += corrections.len();
+                names.push(encoder.to_string());
+            }
+        }
+    }
+    names.dedup();
+    (bytes, names)
+}
+
+#[test]
+fn each_level_is_found_in_files_of_any_size() {
+    let plain = sample(4 << 20);
+    let mut models = Models::default();
+    for level in [-2, 0].into_iter().chain(1..=9) {
+        for size in [0, 1, 300, 20_000, 150_000, plain.len()] {
+            let gzip = go(level, 0, &plain[..size]);
+            let stream = read(member(&gzip));
+            let choice = found(&mut models, &gzip, &stream).unwrap();
+            assert_eq!(choice.errors, 0, "{size} bytes at {level}: {choice:?}");
+        }
+        let gzip = go(level, 0, &plain);
+        let choice = found(&mut models, &gzip, &read(member(&gzip))).unwrap();
+        assert_eq!(choice.encoder.to_string(), format!("go:{level}"));
+    }
+}
+
+#[test]
+fn a_stream_that_begins_with_what_tells_nothing_is_predicted_by_its_encoder() {
+    let plain = sample(6 << 20);
+    let mut state = 1u64;
+    let noise: Vec<u8> = (0..3 << 20)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u8
+        })
+        .collect();
+    for (what, begin) in [("zeros", vec![0; 9 << 20]), ("noise", noise)] {
+        let gzip = go(4, 0, &[&begin, plain.as_slice()].concat());
+        let (bytes, names) = made_of(&parts(&gzip));
+        assert!(bytes < gzip.len() / 100, "{what}: {bytes} of {}", gzip.len());
+        assert_eq!(
+            names.last().map(String::as_str),
+            Some("go:4"),
+            "{what}: {names:?}"
+        );
+    }
+}
+
+#[test]
+fn members_of_several_encoders_are_each_predicted_by_theirs() {
+    let plain = sample(3 << 20);
+    let gzip = [go(9, 0, &plain), go(4, 0, &plain), go(6, 0, &plain)].concat();
+    let (bytes, mut names) = made_of(&parts(&gzip));
+    // What all write alike may be any one's.
+    names.sort();
+    names.dedup();
+    assert_eq!(names, ["go:4", "go:6", "go:9"]);
+    assert!(bytes < gzip.len() / 200, "{bytes} of {}", gzip.len());
+}
+
+#[test]
+fn a_model_that_errs_too_often_is_stopped_at_once() {
+    let gzip = run(Command::new("gzip").arg("-6"), &sample(2 << 20));
+    let stream = read(member(&gzip));
+    let all = segments(&stream, usize::MAX).next().unwrap();
+    let mut models = Models::default();
+    for errors in [0, 10, 1_000] {
+        let bounds = Bounds {
+            errors,
+            ..Bounds::corrections(usize::MAX)
+        };
+        let tried = attempt(
+            Encoder::Literal,
+            &mut models,
+            &all.input,
+            all.tokens,
+            all.blocks,
+            bounds,
+        );
+        // One more correction than it may have: of a token at most, as a block is longer than that.
+        assert!(tried.corrections.is_none());
+        assert!(
+            (errors + 1..errors + 8).contains(&tried.errors),
+            "{}",
+            tried.errors
+        );
+    }
+}
