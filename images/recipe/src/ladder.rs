@@ -211,8 +211,7 @@ fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
     // A block of nothing that is not the last ends a piece that was compressed by itself.
     let pieces = segment.blocks.iter().any(|block| block.plain == 0 && !block.last);
     let stored = segment.tokens.is_empty();
-    let mut candidates: Vec<(usize, Encoder)> = Encoder::CANDIDATES
-        .iter()
+    let mut candidates: Vec<(usize, Encoder)> = Encoder::candidates()
         .map(|encoder| {
             let name = encoder.to_string();
             let (family, level) = name.split_once(':').unwrap_or((&name, ""));
@@ -225,7 +224,7 @@ fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
                 c == (hints.system != 255),
                 family.starts_with('p') == pieces,
             ];
-            (signs.iter().filter(|sign| !**sign).count(), *encoder)
+            (signs.iter().filter(|sign| !**sign).count(), encoder)
         })
         .collect();
     candidates.sort_by_key(|(unlike, _)| *unlike);
