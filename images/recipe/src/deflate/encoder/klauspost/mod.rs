@@ -57,7 +57,7 @@ pub enum Version {
     V1_15,
     /// klauspost/compress from 1.15.15 up to 1.18.0, where that differs: at levels 7 to 9.
     V1_17,
-    /// klauspost/compress from 1.18.1 up to 1.20.3.
+    /// klauspost/compress from 1.18.2 up to 1.20.3.
     V1_18,
     /// klauspost/compress from 1.20.4 on.
     V1_20,
