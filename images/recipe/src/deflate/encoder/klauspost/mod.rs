@@ -117,9 +117,13 @@ pub(super) fn named(name: &str) -> Option<Encoder> {
         None => (rest, None),
     };
     let level = level.parse().ok().filter(|level| LEVELS.contains(level))?;
-    let named =
-        |name: fn(Version) -> &'static str| Version::ALL.into_iter().find(|version| name(*version) == family);
-    match block {
+    let named = |name: fn(Version) -> &'static str| {
+        Version::ALL
+            .into_iter()
+            .filter(|version| *version != Version::V1_17 || level >= LAZY)
+            .find(|version| name(*version) == family)
+    };
+    let encoder = match block {
         None => named(Version::name).map(|version| Encoder::Klauspost { version, level }),
         Some(block) => {
             let block = block.parse().ok().filter(|block| BLOCKS.contains(block))?;
@@ -130,7 +134,9 @@ pub(super) fn named(name: &str) -> Option<Encoder> {
                 block,
             })
         }
-    }
+    };
+    // Numbers are written in one way.
+    encoder.filter(|encoder| encoder.to_string() == name)
 }
 
 /// An encoder of the family.
