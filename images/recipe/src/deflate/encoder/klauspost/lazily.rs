@@ -5,7 +5,7 @@ use super::block::{Chunk, Open};
 use super::lazy::{CHUNK, Chains, Fate, Search, Taker};
 use super::{DEVIATIONS_MAX, DICTIONARY, Setting, Version, literals};
 use crate::deflate::guide::Guide;
-use crate::deflate::segment::{Input, LOOKAHEAD};
+use crate::deflate::segment::{Input, LOOKAHEAD, TRIES};
 use crate::deflate::token::Token;
 
 /// Chunks are written anew only where they save more than a part of their size in 2 to the power of that.
@@ -208,6 +208,7 @@ impl<'m, 'a> Run<'m, 'a> {
 
     pub(super) fn segment<G: Guide>(mut self, guide: &mut G) {
         let bytes = self.input.bytes;
+        self.chains.allow(TRIES);
         let mut at = self.input.start;
         let (_, mut block_from, mut end) = self.bounds(at);
         if self.begun(at) != at as isize {
