@@ -15,8 +15,8 @@ use std::rc::Rc;
 
 /// Plaintext after which a segment ends with the block: 1 MiB.
 const SEGMENT: usize = 1 << 20;
-/// A segment is kept as it is where its corrections would take more than this share of its bytes: an eighth.
-const SHARE: u64 = 8;
+/// A segment is kept as it is where its corrections would take more than this share of its bytes: a half.
+const SHARE: u64 = 2;
 /// Segments that no model fits, one after the other, after which no model is tried any more.
 const MISSES_MAX: u32 = 3;
 /// Segments behind the first that the encoder is looked for anew, where what was found before errs.

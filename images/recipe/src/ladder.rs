@@ -49,6 +49,8 @@ const OTHERS: usize = 16;
 const TELLING: usize = 64;
 /// Whole segments that are tried with candidates that have not erred so far, ahead of the others.
 const EARLY: usize = 4;
+/// More of what the limit allows for than one part in so many is not how the encoder itself errs.
+const MUCH: usize = 16;
 /// What errs in proportion more often than the limit allows for, times this, is out: the rest may be more like it.
 const HOPELESS: usize = 2;
 /// Bytes of errors more than twice those of the best after which a candidate is out.
@@ -97,10 +99,11 @@ pub fn choose(models: &mut Models, segment: &Segment<'_>, hints: Hints, limit: u
             fewest = fewest.min(errors);
             standing.push((errors, encoder));
         }
-        // Those that are equal stay in the order of the field.
-        standing.sort_by_key(|(errors, _)| *errors);
-        standing.truncate(stay);
         let share = sample.share(until);
+        let much = (share * (limit / MUCH) as f64) as usize;
+        // Those that are equal stay in the order of the field.
+        standing.sort_by_key(|(errors, encoder)| weighed(*encoder, *errors, much));
+        standing.truncate(stay);
         standing.retain(|(errors, _)| {
             *errors <= fewest * 2 + SLACK && (*errors as f64) <= share * (limit * HOPELESS) as f64
         });
@@ -108,13 +111,29 @@ pub fn choose(models: &mut Models, segment: &Segment<'_>, hints: Hints, limit: u
     }
     let mut best: Option<Choice> = None;
     for encoder in field {
-        let most = best.as_ref().map_or(usize::MAX, |best| best.errors);
-        best = match (best, whole(models, encoder, most)) {
-            (Some(best), Some(other)) if best.errors <= other.errors => Some(best),
-            (best, other) => other.or(best),
-        };
+        let other = whole(models, encoder, usize::MAX);
+        best = best.into_iter().chain(other).min_by_key(|choice| {
+            // Of two that are equal the first is taken.
+            weighed(choice.encoder, choice.errors, limit / MUCH)
+        });
     }
     best
+}
+
+/// The errors, more of them for slow levels where they are many: then none of the encoders wrote the stream, and of two that
+/// do about as well the one that is carried out sooner is better.
+fn weighed(encoder: Encoder, errors: usize, much: usize) -> usize {
+    let slow = ["8", "9"].contains(&level(&encoder.to_string()));
+    if slow && errors > much {
+        errors + errors / 4
+    } else {
+        errors
+    }
+}
+
+/// The level in an encoder's name; empty where it has none.
+fn level(name: &str) -> &str {
+    name.split(':').nth(1).unwrap_or_default()
 }
 
 fn choice(encoder: Encoder, attempt: Attempt) -> Option<Choice> {
@@ -215,9 +234,10 @@ fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
         .iter()
         .map(|encoder| {
             let name = encoder.to_string();
-            let (family, level) = name.split_once(':').unwrap_or((&name, ""));
-            let level = level.split(':').next().unwrap_or_default();
-            let c = ["zlib", "gzip", "pigz"].contains(&family);
+            let (family, level) = (name.split(':').next().unwrap_or_default(), level(&name));
+            let c = ["zlib", "gzip", "pigz"]
+                .iter()
+                .any(|kind| family.starts_with(kind));
             let signs = [
                 (level == "9") == (hints.effort == 2),
                 (level == "1") == (hints.effort == 4),
