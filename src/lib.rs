@@ -22,6 +22,7 @@ pub mod monitor;
 pub mod name;
 pub mod pack;
 pub mod reader;
+pub mod sketch;
 pub mod tree;
 pub mod units;
 pub mod verify;

@@ -69,8 +69,15 @@ fn a_reader_written_from_format_md_alone_reads_the_disk() {
     let mut many: Vec<Vec<u8>> = (0..600_u32).map(|n| n.to_le_bytes().to_vec()).collect();
     many.push(sample::words(100_000_000, 9));
     sample::add(&medium, state.path(), &many).unwrap();
+    // The next version of a blob, kept as its difference.
+    let mut next = sample::noise(3_000_000, 6);
+    next.iter_mut().step_by(2_000).for_each(|byte| *byte ^= 0x55);
+    many.push(next);
+    sample::add(&medium, state.path(), &many).unwrap();
     let (whole, text) = run(disk.path()).unwrap();
     assert!(whole, "{text}");
+    let deltas = |line: &str| line.starts_with("pack ") && !line.ends_with("deltas 0");
+    assert!(text.lines().any(deltas), "{text}");
     for bytes in sample::blobs(0).iter().chain(&many) {
         let line = format!("blob {} {}\n", Sha256::of(bytes).to_digest(), bytes.len());
         assert!(text.contains(&line), "{line}");

@@ -13,6 +13,7 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 
 try:
     from blake3 import blake3 as _fast
@@ -64,13 +65,18 @@ except ImportError:
 try:
     import zstandard
 
-    def unzstd(data, length):
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=length)
+    def unzstd(data, length, base=None):
+        prefix = base and zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        return zstandard.ZstdDecompressor(dict_data=prefix).decompress(data, max_output_size=length)
 except ImportError:
-    def unzstd(data, _length):
-        return subprocess.run(["zstd", "-dcq"], input=data, stdout=subprocess.PIPE, check=True).stdout
+    def unzstd(data, _length, base=None):
+        with tempfile.NamedTemporaryFile() as prefix:
+            prefix.write(base or b"")
+            prefix.flush()
+            options = ["--patch-from=" + prefix.name] if base else []
+            return subprocess.run(["zstd", "-dcq"] + options, input=data, stdout=subprocess.PIPE, check=True).stdout
 
-FORMAT = b"draft-3"
+FORMAT = b"draft-4"
 CHUNK_MAX, FRAME_MAX, INLINE_MAX = 262144, 1048576, 2048
 ZERO = bytes(32)
 
@@ -229,7 +235,7 @@ class Disk:
         need(data[at:-128] == hashes and blake3(hashes) == pages, "a pack's page list")
         table = Bytes(data[tables:tables + 84 * frames])
         listed = Bytes(data[tables + 84 * frames:at])
-        end = 64
+        end, deltas = 64, 0
         for number in range(frames):
             need(table.u32() == end, "a gap between frames")
             length = table.u32()
@@ -238,6 +244,7 @@ class Disk:
                       header["hash"], header["base"])
             found = (table.u32(), table.u32(), table.u8(), table.u8(), table.u16(), table.take(32), table.take(32))
             need(found == fields, "a frame record and its header differ")
+            deltas += header["codec"] == 2
             start = 0
             for ident, size in header["chunks"]:
                 need((listed.take(32), listed.u32(), listed.u32(), listed.u32()) == (ident, number, start, size),
@@ -246,7 +253,7 @@ class Disk:
             end += length
         listed.end()
         need(end == tables, "frames do not end where the tables begin")
-        return frames
+        return frames, deltas
 
     # Section 5
     def header(self, data):
@@ -256,30 +263,45 @@ class Disk:
         need(0 < count <= 4096, "chunks of a frame")
         plain, stored, stored_hash, base = head.u32(), head.u32(), head.take(32), head.take(32)
         chunks = [(head.take(32), head.u32()) for _ in range(count)]
-        need(head.take(16) == blake3(data[:80 + 36 * count])[:16], "a frame header's check")
-        need(codec in (0, 1), "codec %d is not read here" % codec)
-        need(kind in (0, 1, 2) and base == ZERO, "a frame's kind or base")
+        base_at = tuple(head.u32() for _ in range(3)) if codec == 2 else None
+        need(head.take(16) == blake3(data[:head.at - 16])[:16], "a frame header's check")
+        need(codec in (0, 1, 2) and kind in (0, 1, 2), "a frame's codec or kind")
+        need((base != ZERO) == (codec == 2) and (codec < 2 or kind == 0), "a base, or none")
         need(all(0 < n <= CHUNK_MAX for _, n in chunks), "a chunk's length")
         need(plain == sum(n for _, n in chunks) <= FRAME_MAX and 0 < stored <= FRAME_MAX, "a frame's lengths")
-        need(codec == 1 or plain == stored, "a raw frame's lengths")
+        need(codec or plain == stored, "a raw frame's lengths")
         rest = data[head.at:]
         need(len(rest) == stored and blake3(rest) == stored_hash, "stored bytes")
-        return {"codec": codec, "kind": kind, "plain": plain, "hash": stored_hash, "base": base, "chunks": chunks}, rest
+        return {"codec": codec, "kind": kind, "plain": plain, "hash": stored_hash, "base": base, "base at": base_at,
+                "chunks": chunks}, rest
+
+    def plaintext(self, pack, offset, length, is_base=False):
+        """A frame's header and plaintext, its stored bytes and its base checked."""
+        need(length <= FRAME_MAX + 108 + 36 * 4096, "a place's length")
+        with open(self.file("packs/%06d.pack" % pack), "rb") as handle:
+            handle.seek(offset)
+            header, stored = self.header(handle.read(length))
+        base = None
+        if header["codec"] == 2:
+            need(not is_base, "a base that is a delta")
+            under, base = self.plaintext(*header["base at"], is_base=True)
+            need(under["hash"] == header["base"] and under["kind"] == 0, "a delta's base")
+        plain = unzstd(stored, header["plain"], base) if header["codec"] else stored
+        need(len(plain) == header["plain"], "plaintext's length")
+        at = 0
+        for ident, size in header["chunks"]:
+            need(blake3(plain[at:at + size]) == ident, "a chunk")
+            at += size
+        return header, plain
 
     # Section 8
     def chunk(self, place, kind):
         pack, offset, length, start = place
         if (pack, offset, length) not in self.frames:
-            need(length <= FRAME_MAX + 96 + 36 * 4096, "a place's length")
-            with open(self.file("packs/%06d.pack" % pack), "rb") as handle:
-                handle.seek(offset)
-                header, stored = self.header(handle.read(length))
-            plain = unzstd(stored, header["plain"]) if header["codec"] else stored
-            need(len(plain) == header["plain"], "plaintext's length")
+            header, plain = self.plaintext(pack, offset, length)
             at, chunks = 0, {}
-            for ident, size in header["chunks"]:
+            for _, size in header["chunks"]:
                 chunks[at] = plain[at:at + size]
-                need(blake3(chunks[at]) == ident, "a chunk")
                 at += size
             if len(self.frames) > 64:
                 self.frames.clear()
@@ -616,8 +638,8 @@ def rooted(disk, leaf):
 def main(path):
     disk = Disk(path)
     print("medium", disk.medium.hex(), "generation", disk.generation, "root", disk.root_hash.hex())
-    for number, frames in disk.check_packs():
-        print("pack", number, "frames", frames)
+    for number, (frames, deltas) in disk.check_packs():
+        print("pack", number, "frames", frames, "deltas", deltas)
     tars = {}
     for leaf in disk.leaves():
         digest = "sha256:" + leaf["sha256"].hex()

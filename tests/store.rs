@@ -38,6 +38,7 @@ fn memory() -> (Arc<dyn Medium>, MemoryMedium) {
 
 fn begin(medium: &Arc<dyn Medium>, state: &Path) -> Result<Ingest> {
     let options = IngestOptions {
+        level: holdall::pack::Level::default(),
         state: state.to_owned(),
         interrupted: Arc::default(),
     };

@@ -13,7 +13,7 @@
 use holdall::format::catalogue::{self, Child, InteriorPage, Kind, Leaf, LeafPage};
 use holdall::format::codec::{Decoder, Encoder};
 use holdall::format::content::{Content, ListRef, ObjectRef, Place, RecipeRef, TreeRef};
-use holdall::format::frame::{Codec, FrameChunk, FrameHeader, FrameKind};
+use holdall::format::frame::{Base, Codec, FrameChunk, FrameHeader, FrameKind};
 use holdall::format::links;
 use holdall::format::list::{ListEntry, ListPage};
 use holdall::format::pack::{self, ChunkRecord, FrameRecord, SetRecord};
@@ -29,6 +29,7 @@ use holdall::{Error, Result};
 use proptest::prelude::*;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 const HERE: &str = "a vector";
 
@@ -207,7 +208,7 @@ fn roots() {
     };
     refused(
         "root-of-newer-format",
-        &changed("draft-3", "draft-9"),
+        &changed("draft-4", "draft-9"),
         Refusal::Unsupported,
         read,
     );
@@ -299,6 +300,8 @@ fn roots() {
 
 const TEXT: &[u8] = b"plain bytes of the first chunk|and of the second one";
 const FIRST: usize = 31;
+/// A raw frame that a delta stands on.
+const BASE: &[u8] = b"plain bytes of the first chunk|and of";
 
 fn frame(codec: Codec, stored: &[u8]) -> FrameHeader {
     let chunk = |bytes: &[u8]| FrameChunk {
@@ -311,7 +314,12 @@ fn frame(codec: Codec, stored: &[u8]) -> FrameHeader {
         plain_bytes: u32::try_from(TEXT.len()).unwrap(),
         stored_bytes: u32::try_from(stored.len()).unwrap(),
         stored_hash: FrameHash::of(stored),
-        base: (codec == Codec::ZstdDelta).then(|| FrameHash::of(b"base")),
+        base: (codec == Codec::ZstdDelta).then(|| Base {
+            hash: FrameHash::of(BASE),
+            pack: PackNumber::new(7),
+            frame: PackOffset::new(64),
+            frame_bytes: 150,
+        }),
         chunks: vec![chunk(&TEXT[..FIRST]), chunk(&TEXT[FIRST..])],
     }
 }
@@ -327,12 +335,45 @@ fn zstd_of(text: &[u8], says: u8) -> Vec<u8> {
     .concat()
 }
 
+/// A zstd frame that takes all of [`BASE`] out of its prefix and has the rest of [`TEXT`] as it is, as libzstd 1.5.7 wrote it once:
+/// what another version writes is not asked.
+const DELTA: &[u8] = &[
+    0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x34, 0x9d, 0x00, 0x00, 0x50, 0x73, 0x65, 0x63, 0x6f, 0x6e, 0x64, 0x20,
+    0x6f, 0x6e, 0x65, 0x02, 0x00, 0x5f, 0x09, 0x00, 0x3d, 0x0a, 0x08,
+];
+
+/// The delta with its header changed, and the header's check made right again.
+fn checked_delta(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let head = checked(&frame(Codec::ZstdDelta, DELTA).encode(), 16, change);
+    [&head, DELTA].concat()
+}
+
 fn whole(header: &FrameHeader, stored: &[u8]) -> Vec<u8> {
     [&header.encode(), stored].concat()
 }
 
+/// The frame of [`BASE`].
+fn base() -> FrameHeader {
+    FrameHeader {
+        plain_bytes: u32::try_from(BASE.len()).unwrap(),
+        chunks: vec![FrameChunk {
+            id: ChunkId::of(BASE),
+            len: u32::try_from(BASE.len()).unwrap(),
+        }],
+        ..frame(Codec::Raw, BASE)
+    }
+}
+
 fn decode(bytes: &[u8]) -> Result<Vec<u8>> {
-    let frame = decode_frame(bytes, || HERE.to_owned())?;
+    decode_on(bytes, &base(), BASE)
+}
+
+/// Decodes a frame; where it is a delta the frame of that header and stored bytes stands where its base should be.
+fn decode_on(bytes: &[u8], header: &FrameHeader, stored: &[u8]) -> Result<Vec<u8>> {
+    let none = |_: &Base| panic!("a base of a base is asked for");
+    let found = whole(header, stored);
+    let base = |_: &Base| decode_frame(&found, none, || HERE.to_owned()).map(Arc::new);
+    let frame = decode_frame(bytes, base, || HERE.to_owned())?;
     Ok(frame.chunks().flat_map(|(_, _, chunk)| chunk.to_vec()).collect())
 }
 
@@ -348,10 +389,10 @@ fn frames() {
         assert_eq!(FrameHeader::decode(&bytes, HERE).unwrap(), header);
         assert_eq!(decode(&bytes).unwrap(), TEXT);
     }
-    let delta = frame(Codec::ZstdDelta, &packed);
-    let bytes = golden("frame-delta.refused", &whole(&delta, &packed));
+    let delta = frame(Codec::ZstdDelta, DELTA);
+    let bytes = golden("frame-delta", &whole(&delta, DELTA));
     assert_eq!(FrameHeader::decode(&bytes, HERE).unwrap(), delta);
-    refused("frame-delta", &bytes, Refusal::Unsupported, decode);
+    assert_eq!(decode(&bytes).unwrap(), TEXT);
 }
 
 #[test]
@@ -433,7 +474,7 @@ fn frames_with_defects() {
     );
     refused(
         "frame-delta-without-base",
-        &field(4, &[2]),
+        &checked_delta(|b| b[48..80].fill(0)),
         Refusal::Malformed,
         decode,
     );
@@ -454,6 +495,37 @@ fn frames_with_defects() {
         &field(80, &[0xee]),
         Refusal::Mismatch,
         decode,
+    );
+    refused(
+        "frame-delta-of-pages",
+        &checked_delta(|b| b[5] = 1),
+        Refusal::Malformed,
+        decode,
+    );
+    let other = b"bytes of another frame, thirty-seven.";
+    let changed = FrameHeader {
+        stored_hash: FrameHash::of(other),
+        chunks: vec![FrameChunk {
+            id: ChunkId::of(other),
+            len: 37,
+        }],
+        ..base()
+    };
+    refused(
+        "frame-delta-base-is-another",
+        &checked_delta(|_| {}),
+        Refusal::Mismatch,
+        |bytes| decode_on(bytes, &changed, other),
+    );
+    let pages = FrameHeader {
+        kind: FrameKind::Pages,
+        ..base()
+    };
+    refused(
+        "frame-delta-base-is-no-plaintext",
+        &checked_delta(|_| {}),
+        Refusal::Malformed,
+        |bytes| decode_on(bytes, &pages, BASE),
     );
     let says = u8::try_from(TEXT.len()).unwrap();
     for (name, stored) in [
@@ -1365,6 +1437,7 @@ fn valid() -> Vec<Vec<u8>> {
         root().encode().into_bytes(),
         whole(&frame(Codec::Raw, TEXT), TEXT),
         whole(&frame(Codec::Zstd, &packed), &packed),
+        checked_delta(|_| {}),
         footer().encode(),
         list_leaf().encode().1,
         leaves().encode(),

@@ -32,6 +32,7 @@ fn disk(fill: impl FnOnce(&Ingest)) -> Disk {
     let medium: Arc<dyn Medium> = Arc::new(medium);
     let state = tempfile::tempdir().unwrap();
     let options = IngestOptions {
+        level: holdall::pack::Level::default(),
         state: state.path().to_owned(),
         interrupted: Arc::default(),
     };

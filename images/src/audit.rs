@@ -378,6 +378,7 @@ mod tests {
         };
         generation::init(medium.as_ref(), &labels, 0).unwrap();
         let options = IngestOptions {
+            level: holdall::pack::Level::default(),
             state: folder.path().join("state"),
             interrupted: Arc::default(),
         };

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::content::{Content, ListRef, Place};
 use crate::format::list::{ListEntry, ListPage};
 use crate::format::tree::TreePage;
-use crate::ids::{BlobId, ChunkId, PageHash};
+use crate::ids::{BlobId, ChunkId, PageHash, Sha256};
 use crate::medium::{Medium, MediumFile};
 use crate::pack::{self, Frame};
 use crate::units::{index64, len64};
@@ -59,9 +59,31 @@ const KEPT: usize = 16;
 #[derive(Debug)]
 pub struct Uncached {
     medium: Arc<dyn Medium>,
-    /// The last one used stands at the end.
-    kept: parking_lot::Mutex<VecDeque<(Place, Arc<Frame>)>>,
+    kept: parking_lot::Mutex<Kept>,
     remade: RemadeCache,
+}
+
+/// The frames used last, the last one at the end.
+#[derive(Debug, Default)]
+struct Kept(VecDeque<(Place, Arc<Frame>)>);
+
+impl Kept {
+    fn get(&mut self, place: &Place) -> Option<Arc<Frame>> {
+        let at = self.0.iter().rposition(|(at, _)| {
+            (at.pack, at.frame, at.frame_bytes) == (place.pack, place.frame, place.frame_bytes)
+        })?;
+        let found = self.0.remove(at)?;
+        let frame = Arc::clone(&found.1);
+        self.0.push_back(found);
+        Some(frame)
+    }
+
+    fn put(&mut self, place: &Place, frame: &Arc<Frame>) {
+        if self.0.len() >= KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back((*place, Arc::clone(frame)));
+    }
 }
 
 impl Uncached {
@@ -79,19 +101,21 @@ impl Uncached {
 impl FrameSource for Uncached {
     fn frame(&self, place: &Place) -> Result<Arc<Frame>> {
         let mut kept = self.kept.lock();
-        let found = kept.iter().rposition(|(at, _)| {
-            (at.pack, at.frame, at.frame_bytes) == (place.pack, place.frame, place.frame_bytes)
-        });
-        if let Some(found) = found.and_then(|at| kept.remove(at)) {
-            let frame = Arc::clone(&found.1);
-            kept.push_back(found);
+        if let Some(frame) = kept.get(place) {
             return Ok(frame);
         }
-        let frame = Arc::new(pack::load(self.medium.as_ref(), place)?);
-        if kept.len() >= KEPT {
-            kept.pop_front();
-        }
-        kept.push_back((*place, Arc::clone(&frame)));
+        let medium = self.medium.as_ref();
+        let frame = pack::load_with(medium, place, |base| {
+            let at = base.place();
+            if let Some(frame) = kept.get(&at) {
+                return Ok(frame);
+            }
+            let frame = pack::load_base(medium, &at)?;
+            kept.put(&at, &frame);
+            Ok(frame)
+        })?;
+        let frame = Arc::new(frame);
+        kept.put(place, &frame);
         Ok(frame)
     }
 
@@ -141,7 +165,8 @@ pub struct BlobReader {
     source: Arc<dyn FrameSource>,
     size: u64,
     content: Arc<Content>,
-    blob_id: Option<BlobId>,
+    /// Of a blob: what a recipe's outcome is checked by.
+    hashes: Option<(Sha256, BlobId)>,
 }
 
 /// Zeros to give slices of.
@@ -155,25 +180,31 @@ impl BlobReader {
             source,
             size,
             content: Arc::new(content),
-            blob_id: None,
+            hashes: None,
         }
     }
 
-    /// A reader over a blob of that size and hash, which a recipe's outcome is checked by.
+    /// A reader over a blob of that size and these hashes, which a recipe's outcome is checked by: each group by the BlobId
+    /// before it leaves, and of what is read in order the SHA-256 before its end does.
     #[must_use]
-    pub fn of_blob(source: Arc<dyn FrameSource>, blob_id: BlobId, size: u64, content: Content) -> Self {
+    pub fn of_blob(
+        source: Arc<dyn FrameSource>,
+        hashes: (Sha256, BlobId),
+        size: u64,
+        content: Content,
+    ) -> Self {
         Self {
-            blob_id: Some(blob_id),
+            hashes: Some(hashes),
             ..Self::new(source, size, content)
         }
     }
 
     /// The layer that it is, if it is made again from a recipe.
     fn layer(&self) -> Result<Option<Arc<remade::Remade>>> {
-        match (self.content.as_ref(), &self.blob_id) {
-            (Content::Recipe(recipe), Some(blob_id)) => {
+        match (self.content.as_ref(), &self.hashes) {
+            (Content::Recipe(recipe), Some(hashes)) => {
                 let cache = self.source.remade();
-                cache.layer(&self.source, blob_id, self.size, recipe).map(Some)
+                cache.layer(&self.source, hashes, self.size, recipe).map(Some)
             }
             _ => Ok(None),
         }
@@ -185,9 +216,23 @@ impl BlobReader {
         self.size
     }
 
+    /// Bytes that it takes of the packs: of each frame, headers included, the share that its chunks have in the plaintext.
+    /// Chunks that others use too are counted. Reads those frames; nothing for a recipe or what is kept inline.
+    pub fn stored_bytes(&self) -> Result<u64> {
+        let mut sum = 0;
+        for piece in self.pieces(0) {
+            let piece = piece?;
+            if !piece.is_zeros() {
+                let plain = len64(self.source.frame(&piece.place)?.plain_bytes()).max(1);
+                sum += (piece.end - piece.start) * u64::from(piece.place.frame_bytes) / plain;
+            }
+        }
+        Ok(sum)
+    }
+
     /// What its recipe is made of; `None` where it has none.
     pub fn recipe(&self) -> Result<Option<RecipeFigures>> {
-        Ok(self.layer()?.map(|layer| layer.figures()))
+        self.layer()?.map(|layer| layer.figures()).transpose()
     }
 
     /// The leaf page that covers `offset`, and the offset it begins at; `None` for a single chunk.

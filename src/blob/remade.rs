@@ -3,13 +3,15 @@
 use super::{BlobReader, FrameSource};
 use crate::error::{Error, Result};
 use crate::format::content::RecipeRef;
-use crate::ids::BlobId;
+use crate::ids::{BlobId, Sha256};
+use crate::index::RebuiltWindows;
 use crate::tree::{Directory, Found, Rooted};
 use crate::units::{index64, len64};
 use bytes::Bytes;
 use holdall_recipe::outboard::GROUP;
 use holdall_recipe::table::{Damage, Source, Table};
 use parking_lot::Mutex;
+use sha2::Digest as _;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,11 +24,16 @@ const WINDOWS: usize = 2;
 /// Layers whose tables and windows are kept.
 const LAYERS: usize = 16;
 
+/// Readers in order whose bytes are hashed at once.
+const READERS: usize = 4;
+
 /// What a layer's recipe is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeFigures {
     /// Bytes of the recipe, before they are compressed.
     pub recipe_bytes: u64,
+    /// Bytes that the recipe takes of the packs.
+    pub stored_bytes: u64,
     /// Bytes of the layer that the recipe has as they are, as no encoder's model predicts them.
     pub kept_bytes: u64,
     /// The encoders that the rest is made again with (FORMAT.md 11.3).
@@ -35,23 +42,36 @@ pub struct RecipeFigures {
 
 /// Layers that are being read, with what was made of them last.
 #[derive(Debug, Default)]
-pub struct RemadeCache(Mutex<VecDeque<(BlobId, Arc<Remade>)>>);
+pub struct RemadeCache {
+    layers: Mutex<VecDeque<(BlobId, Arc<Remade>)>>,
+    /// Where windows are kept beyond that, if anywhere.
+    windows: Option<Arc<RebuiltWindows>>,
+}
 
 impl RemadeCache {
-    /// The layer of that hash and size; opened where it was not.
+    /// A cache that keeps what it made in `windows` too.
+    #[must_use]
+    pub fn on_disk(windows: RebuiltWindows) -> Self {
+        Self {
+            layers: Mutex::default(),
+            windows: Some(Arc::new(windows)),
+        }
+    }
+
+    /// The layer of these hashes and size; opened where it was not.
     pub(super) fn layer(
         &self,
         source: &Arc<dyn FrameSource>,
-        blob_id: &BlobId,
+        (sha256, blob_id): &(Sha256, BlobId),
         size: u64,
         recipe: &RecipeRef,
     ) -> Result<Arc<Remade>> {
         let same = |layers: &VecDeque<(BlobId, Arc<Remade>)>| {
-            layers
-                .iter()
-                .position(|(id, layer)| id == blob_id && layer.table.size == size)
+            layers.iter().position(|(id, layer)| {
+                id == blob_id && layer.table.size == size && layer.digesting.digest == *sha256
+            })
         };
-        let mut layers = self.0.lock();
+        let mut layers = self.layers.lock();
         if let Some(found) = same(&layers).and_then(|at| layers.remove(at)) {
             let layer = Arc::clone(&found.1);
             layers.push_back(found);
@@ -59,8 +79,9 @@ impl RemadeCache {
         }
         drop(layers);
         // Opened without the lock: it waits for the medium. Two who do so at once both get one that serves.
-        let layer = Arc::new(Remade::open(source, blob_id, size, recipe)?);
-        let mut layers = self.0.lock();
+        let windows = self.windows.clone();
+        let layer = Arc::new(Remade::open(source, (sha256, blob_id), size, recipe, windows)?);
+        let mut layers = self.layers.lock();
         if same(&layers).is_none() {
             if layers.len() >= LAYERS {
                 layers.pop_front();
@@ -80,8 +101,67 @@ pub(super) struct Remade {
     windows: Mutex<VecDeque<(u64, Bytes)>>,
     /// The part that reached beyond the last window: the next one begins with it.
     edge: Mutex<Option<(usize, Bytes)>>,
+    digesting: Digesting,
+    /// Where windows are kept beyond those, and what this layer is called there.
+    kept: Option<(Arc<RebuiltWindows>, BlobId)>,
     /// Held while a window is made: who wants the same one waits for it, and does not make it too.
     making: Mutex<()>,
+}
+
+/// The layer's SHA-256, compared before the end of the layer leaves: each group is checked by the BlobId, but it is the digest that a
+/// client asked for, and a disk that lies may give it to other bytes.
+#[derive(Debug)]
+struct Digesting {
+    digest: Sha256,
+    state: Mutex<DigestState>,
+}
+
+#[derive(Debug)]
+enum DigestState {
+    /// For readers that began at the first window: the next one of each, and the hash so far; the last one used at the end.
+    Open(VecDeque<(u64, sha2::Sha256)>),
+    Right,
+    Wrong,
+}
+
+impl Default for DigestState {
+    fn default() -> Self {
+        Self::Open(VecDeque::new())
+    }
+}
+
+impl Digesting {
+    /// Takes a window up; false where the digest has turned out to be another's.
+    fn goes_on(&self, number: u64, bytes: &[u8], last: bool) -> bool {
+        let mut state = self.state.lock();
+        let readers = match &mut *state {
+            DigestState::Right => return true,
+            DigestState::Wrong => return false,
+            DigestState::Open(readers) => readers,
+        };
+        let reader = readers.iter().position(|(next, _)| *next == number);
+        let mut hash = match reader.and_then(|at| readers.remove(at)) {
+            Some((_, hash)) => hash,
+            None if number == 0 => sha2::Sha256::new(),
+            None => return true,
+        };
+        hash.update(bytes);
+        if last {
+            let right = hash.finalize().as_slice() == self.digest.as_bytes();
+            *state = if right {
+                DigestState::Right
+            } else {
+                DigestState::Wrong
+            };
+            return right;
+        }
+        readers.retain(|(next, _)| *next != number + 1);
+        if readers.len() >= READERS {
+            readers.pop_front();
+        }
+        readers.push_back((number + 1, hash));
+        true
+    }
 }
 
 /// Where a recipe's bytes come from.
@@ -132,7 +212,13 @@ fn exactly(reader: &BlobReader, offset: u64, buf: &mut [u8]) -> std::result::Res
 }
 
 impl Remade {
-    fn open(source: &Arc<dyn FrameSource>, blob_id: &BlobId, size: u64, recipe: &RecipeRef) -> Result<Self> {
+    fn open(
+        source: &Arc<dyn FrameSource>,
+        (sha256, blob_id): (&Sha256, &BlobId),
+        size: u64,
+        recipe: &RecipeRef,
+        kept: Option<Arc<RebuiltWindows>>,
+    ) -> Result<Self> {
         let rooted = Rooted::open(Arc::clone(source), recipe.tree, true)?;
         let origin = Origin {
             recipe: BlobReader::new(Arc::clone(source), recipe.size, recipe.recipe.clone()),
@@ -146,12 +232,17 @@ impl Remade {
             origin,
             windows: Mutex::default(),
             edge: Mutex::default(),
+            digesting: Digesting {
+                digest: *sha256,
+                state: Mutex::default(),
+            },
+            kept: kept.map(|windows| (windows, *blob_id)),
             making: Mutex::default(),
         })
     }
 
     /// What the recipe is made of.
-    pub(super) fn figures(&self) -> RecipeFigures {
+    pub(super) fn figures(&self) -> Result<RecipeFigures> {
         let mut kept_bytes = 0;
         let (mut end, mut plain_end) = (0, 0);
         for part in &self.table.parts {
@@ -161,11 +252,12 @@ impl Remade {
             }
             (end, plain_end) = (part.end, part.plain_end);
         }
-        RecipeFigures {
+        Ok(RecipeFigures {
             recipe_bytes: self.origin.recipe.size(),
+            stored_bytes: self.origin.recipe.stored_bytes()?,
             kept_bytes,
             encoders: self.table.encoders.iter().map(ToString::to_string).collect(),
-        }
+        })
     }
 
     /// Checked bytes from `offset` on, at least one and at most `max`; none at the end.
@@ -203,13 +295,40 @@ impl Remade {
         }
         let start = number * WINDOW_GROUPS;
         let groups = start..(start + WINDOW_GROUPS).min(self.table.groups());
-        let bytes = self.make(groups).map_err(|err| self.origin.fault(err))?;
+        let bytes = match self.kept_before(number, &groups) {
+            Some(bytes) => bytes,
+            None => {
+                let bytes = self.make(groups).map_err(|err| self.origin.fault(err))?;
+                if let Some((windows, layer)) = &self.kept {
+                    // A node's disk that is full or broken costs time, and no bytes.
+                    let _made_again_then = windows.put(layer, number, &bytes);
+                }
+                bytes
+            }
+        };
+        let last = (number + 1) * WINDOW_GROUPS >= self.table.groups();
+        if !self.digesting.goes_on(number, &bytes, last) {
+            let why = format!(
+                "its recipe gives other bytes than those of {}",
+                self.digesting.digest.to_digest()
+            );
+            return Err(Error::malformed(&self.origin.name, why));
+        }
         let mut windows = self.windows.lock();
         if windows.len() >= WINDOWS {
             windows.pop_front();
         }
         windows.push_back((number, bytes.clone()));
         Ok(bytes)
+    }
+
+    /// The window as the node's disk has it, if that is what the outboard says.
+    fn kept_before(&self, number: u64, groups: &Range<u64>) -> Option<Bytes> {
+        let (windows, layer) = self.kept.as_ref()?;
+        let bytes = windows.get(layer, number).ok()??;
+        let start = groups.start * len64(GROUP);
+        let checked = self.table.checked(start, &bytes, groups.clone()).ok()?;
+        Some(Bytes::from(checked))
     }
 
     /// Makes these groups, their parts on all cores.

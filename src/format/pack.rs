@@ -108,7 +108,10 @@ impl FrameRecord {
             stored_hash: FrameHash::from_bytes(from.array()?),
             base: Some(FrameHash::from_bytes(from.array()?)).filter(|b| *b != FrameHash::default()),
         };
-        let header = len32(super::frame::header_len(usize::from(record.chunks)));
+        let header = len32(super::frame::header_len(record.codec, usize::from(record.chunks)));
+        if record.base.is_some() != (record.codec == Codec::ZstdDelta) {
+            return Err(from.error("a base is named where none belongs, or missing"));
+        }
         if record.stored_bytes > super::FRAME_STORED_MAX
             || record.plain_bytes > super::FRAME_PLAIN_MAX
             || record.frame_bytes != header.saturating_add(record.stored_bytes)

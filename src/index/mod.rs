@@ -4,8 +4,10 @@
 //! on the medium (a crash, a clone, another writer, a rollback) builds it anew before deduplicating
 //! against it. Nothing in it is needed to read a disk.
 
+mod rebuilt;
 mod table;
 
+pub use rebuilt::RebuiltWindows;
 pub use table::{Changes, Row, Table};
 
 use crate::error::{Error, Result};
@@ -14,12 +16,18 @@ use crate::format::content::Place;
 use crate::format::frame::FrameKind;
 use crate::format::pack::{ChunkRecord, FrameRecord};
 use crate::ids::{ChunkId, MediumId, PageHash, Sha256};
+use crate::sketch::Feature;
 use crate::units::{PackNumber, index};
 use rocksdb::{BlockBasedOptions, Cache, DB, Options, WriteBatch, WriteOptions};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 const CHUNK: u8 = b'c';
 const RECORD: u8 = b'b';
+const FEATURE: u8 = b'f';
+/// Bits of a feature that are its key: with fewer than 2^25 rows of some 20 bytes the index stays bounded, whatever is written.
+/// Two features with one key cost no more than a wrong guess.
+const FEATURE_BITS: u32 = 25;
 const MIRRORS: &[u8] = b"mirrors";
 const VERSION: &[u8] = b"1:";
 
@@ -171,6 +179,29 @@ impl Index {
         Ok(())
     }
 
+    /// A frame that has that feature, the one entered last. Only a guess: whoever uses it looks.
+    pub fn feature(&self, feature: Feature) -> Result<Option<Place>> {
+        let Some(found) = self.db.get_pinned(feature_key(feature)).map_err(self.failed())? else {
+            return Ok(None);
+        };
+        let place = self.path.display().to_string();
+        let mut from = Decoder::new(&found, &place);
+        let frame = Place::decode(&mut from)?;
+        from.end()?;
+        Ok(Some(frame))
+    }
+
+    /// Enters features of frames that are in whole packs.
+    pub fn put_features(&self, features: &HashMap<Feature, Place>) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        for (feature, place) in features {
+            let mut value = Encoder::new();
+            place.encode(&mut value);
+            batch.put(feature_key(*feature), value.finish());
+        }
+        self.db.write_opt(batch, &unlogged()).map_err(self.failed())
+    }
+
     /// The record of a blob that an interrupted run finished: an encoded catalogue leaf.
     pub fn record(&self, digest: &Sha256) -> Result<Option<Vec<u8>>> {
         self.db.get(key(RECORD, digest.as_bytes())).map_err(self.failed())
@@ -189,6 +220,13 @@ fn key(space: u8, id: &[u8]) -> Vec<u8> {
     key.push(space);
     key.extend_from_slice(id);
     key
+}
+
+fn feature_key(feature: Feature) -> Vec<u8> {
+    key(
+        FEATURE,
+        &(feature >> (Feature::BITS - FEATURE_BITS)).to_be_bytes(),
+    )
 }
 
 /// Nothing is logged: after a crash the index mirrors nothing, and is built anew.

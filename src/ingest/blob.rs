@@ -2,6 +2,7 @@
 
 use super::frames::FrameBuilder;
 use super::hashing::Hashing;
+use super::route::Routes;
 use super::stored::{Made, OpenEntry, StoredBlob};
 use super::ticket::Pending;
 use super::{Ingest, Inner};
@@ -12,6 +13,8 @@ use crate::format::frame::FrameKind;
 use crate::format::list::{FANOUT, ListPage};
 use crate::format::{CHUNK_MAX, INLINE_MAX};
 use crate::ids::{ChunkId, PageHash, Sha256};
+use crate::name::EntryName;
+use crate::sketch;
 use crate::units::{index, index64, len64};
 use std::io::Read;
 use std::sync::Arc;
@@ -34,7 +37,11 @@ pub struct BlobWriter {
     hashed: usize,
     spare: Option<Arc<Vec<u8>>>,
     size: u64,
-    frame: FrameBuilder,
+    frames: Routes,
+    /// What the blob is called, where that is known: its chunks are looked for by it.
+    path: Vec<EntryName>,
+    /// Chunks so far.
+    chunks: u32,
     entries: Vec<OpenEntry>,
     /// Bytes that the entries of the current leaf page cover.
     page_bytes: u64,
@@ -55,7 +62,9 @@ impl BlobWriter {
             hashed: 0,
             spare: None,
             size: 0,
-            frame: FrameBuilder::new(FrameKind::Plaintext),
+            frames: Routes::new(FrameBuilder::new(FrameKind::Plaintext)),
+            path: Vec::new(),
+            chunks: 0,
             entries: Vec::new(),
             page_bytes: 0,
             levels: Vec::new(),
@@ -64,11 +73,12 @@ impl BlobWriter {
         }
     }
 
-    /// A writer for a file of a layer's tree.
-    pub(super) fn of_tree(inner: &Arc<Inner>) -> Self {
+    /// A writer for a file of a layer's tree, which has that path.
+    pub(super) fn of_tree(inner: &Arc<Inner>, path: &[EntryName]) -> Self {
         let mut writer = Self::of(inner);
         writer.hashing = Hashing::blake3_alone();
-        writer.frame = FrameBuilder::new(FrameKind::Plaintext).of_tree();
+        writer.frames = Routes::new(FrameBuilder::new(FrameKind::Plaintext).of_tree());
+        writer.path = path.to_vec();
         writer.of_tree = true;
         writer
     }
@@ -204,7 +214,7 @@ impl BlobWriter {
             });
         }
         let id = ChunkId::of(bytes);
-        let known = match self.frame.find(&id) {
+        let known = match self.frames.find(&id) {
             Some(found) => Some(found),
             None => self.inner.find_chunk(&id, crate::units::len32(bytes.len()))?,
         };
@@ -213,10 +223,13 @@ impl BlobWriter {
                 self.inner.monitor.deduplicated(len);
                 found
             }
-            None => self
-                .inner
-                .with_pipeline(|belt, pipeline| self.frame.add(id, bytes, belt, pipeline))?,
+            None => {
+                let name = (!self.path.is_empty())
+                    .then(|| sketch::called(self.path.iter().map(EntryName::as_bytes), self.chunks));
+                self.frames.add(&self.inner, id, bytes, name)?
+            }
         };
+        self.chunks = self.chunks.saturating_add(1);
         self.page_bytes += len;
         self.entry(OpenEntry {
             end: self.page_bytes,
@@ -246,7 +259,7 @@ impl BlobWriter {
     fn leaf_page(&mut self, entries: Vec<OpenEntry>) -> Result<()> {
         // Before anything is waited for, every frame that may be waited for is on its way.
         self.inner
-            .with_pipeline(|belt, pipeline| self.frame.submit(belt, pipeline))?;
+            .with_pipeline(|belt, pipeline| self.frames.submit(belt, pipeline))?;
         self.inner.flush_plain()?;
         let written = self.inner.write_list_page(0, &entries)?;
         self.add_to_level(0, written)
@@ -353,20 +366,19 @@ impl BlobWriter {
 
     /// Hands in what is left of the blob's own frame: by itself, or into the shared one.
     fn hand_in(&mut self) -> Result<()> {
-        if self.frame.len() >= OWN_FRAME {
-            return self
-                .inner
-                .with_pipeline(|belt, pipeline| self.frame.submit(belt, pipeline));
+        let inner = Arc::clone(&self.inner);
+        let own = inner.with_pipeline(|belt, pipeline| self.frames.submit_deltas(belt, pipeline))?;
+        if own.len() >= OWN_FRAME {
+            return inner.with_pipeline(|belt, pipeline| own.submit(belt, pipeline));
         }
-        let mut shared = self.inner.shared.lock();
+        let mut shared = inner.shared.lock();
         let shared = &mut *shared;
         let into = if self.of_tree {
             &mut shared.tree_plain
         } else {
             &mut shared.plain
         };
-        self.inner
-            .with_pipeline(|belt, pipeline| self.frame.move_into(into, belt, pipeline))
+        inner.with_pipeline(|belt, pipeline| own.move_into(into, belt, pipeline))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Frames being filled: small things of many blobs share one, a large blob has its own.
 
-use super::pipeline::{Belt, Pipeline};
-use super::ticket::{Pending, Ticket};
+use super::pipeline::{Belt, Job, Pipeline};
+use super::ticket::{Claim, Pending, Ticket};
 use crate::error::Result;
+use crate::format::content::Place;
 use crate::format::frame::{FrameChunk, FrameKind};
 use crate::format::{CHUNK_MAX, FRAME_CHUNKS_MAX, FRAME_PLAIN_MAX};
 use crate::ids::ChunkId;
 use crate::pack::PlainFrame;
+use crate::sketch::Feature;
 use crate::units::{index, len32};
 use std::sync::Arc;
 
@@ -25,6 +27,10 @@ pub(super) struct FrameBuilder {
     chunks: Vec<FrameChunk>,
     ticket: Arc<Ticket>,
     of_tree: bool,
+    /// The frame that it is to become a delta of.
+    like: Option<Place>,
+    /// What its chunks look like.
+    features: Vec<Feature>,
 }
 
 impl FrameBuilder {
@@ -35,6 +41,8 @@ impl FrameBuilder {
             chunks: Vec::new(),
             ticket: Ticket::new(),
             of_tree: false,
+            like: None,
+            features: Vec::new(),
         }
     }
 
@@ -46,10 +54,19 @@ impl FrameBuilder {
         }
     }
 
+    /// One for chunks that are like that frame.
+    pub(super) fn like(self, base: Place) -> Self {
+        Self {
+            like: Some(base),
+            ..self
+        }
+    }
+
     /// An empty one for the same.
-    fn another(&self) -> Self {
+    pub(super) fn another(&self) -> Self {
         Self {
             of_tree: self.of_tree,
+            like: self.like,
             ..Self::new(self.kind)
         }
     }
@@ -70,11 +87,12 @@ impl FrameBuilder {
         None
     }
 
-    /// Adds a chunk, handing the frame in first where it would grow too large.
+    /// Adds a chunk with its features, handing the frame in first where it would grow too large.
     pub(super) fn add(
         &mut self,
         id: ChunkId,
         bytes: &[u8],
+        features: &[Feature],
         belt: &Belt,
         pipeline: &Pipeline,
     ) -> Result<Pending> {
@@ -89,6 +107,7 @@ impl FrameBuilder {
         }
         let start = len32(self.plain.len());
         self.plain.extend_from_slice(bytes);
+        self.features.extend_from_slice(features);
         self.chunks.push(FrameChunk {
             id,
             len: len32(bytes.len()),
@@ -111,7 +130,13 @@ impl FrameBuilder {
             plain: full.plain,
             chunks: full.chunks,
         };
-        pipeline.submit(frame, full.ticket, full.of_tree)
+        pipeline.submit(Job {
+            frame,
+            of_tree: full.of_tree,
+            like: full.like,
+            features: full.features,
+            claim: Claim::new(full.ticket),
+        })
     }
 
     fn publish(&self, belt: &Belt) {
@@ -141,6 +166,7 @@ impl FrameBuilder {
         moved.ticket.forward(&other.ticket, len32(other.plain.len()));
         other.plain.extend_from_slice(&moved.plain);
         other.chunks.extend_from_slice(&moved.chunks);
+        other.features.extend_from_slice(&moved.features);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::chain::StoredTree;
 use super::frames::FrameBuilder;
+use super::route::Routes;
 use super::stored::{Made, OpenEntry, StoredBlob};
 use super::ticket::Pending;
 use super::{BlobWriter, Ingest, Inner};
@@ -13,6 +14,7 @@ use crate::format::frame::FrameKind;
 use crate::format::tree::{Metadata, SpecialKind};
 use crate::ids::{BlobId, ChunkId, Sha256};
 use crate::name::EntryName;
+use crate::sketch::{self, Feature};
 use crate::tree::layer::{FileContent, LayerTree, NotATree};
 use crate::units::{index64, len32, len64};
 use std::sync::Arc;
@@ -47,7 +49,7 @@ struct OpenFile {
 pub struct LayerWriter {
     inner: Arc<Inner>,
     tree: LayerTree<StoredBlob>,
-    frame: FrameBuilder,
+    frames: Routes,
     open: Option<OpenFile>,
     gathered: Vec<u8>,
 }
@@ -59,7 +61,7 @@ impl Ingest {
         LayerWriter {
             inner: Arc::clone(&self.inner),
             tree: LayerTree::default(),
-            frame: FrameBuilder::new(FrameKind::Plaintext).of_tree(),
+            frames: Routes::new(FrameBuilder::new(FrameKind::Plaintext).of_tree()),
             open: None,
             gathered: Vec::new(),
         }
@@ -75,7 +77,7 @@ impl LayerWriter {
     /// Begins a file of `size` bytes, holes included.
     pub fn begin_file(&mut self, path: &[EntryName], metadata: Metadata, size: u64) -> Result<()> {
         self.gathered.clear();
-        let long = (size > len64(GATHERED_MAX)).then(|| BlobWriter::of_tree(&self.inner));
+        let long = (size > len64(GATHERED_MAX)).then(|| BlobWriter::of_tree(&self.inner, path));
         self.open = Some(OpenFile {
             path: path.to_vec(),
             metadata,
@@ -120,7 +122,7 @@ impl LayerWriter {
             Some(writer) => writer.finish(None, None, "a layer")?,
             None => {
                 let gathered = std::mem::take(&mut self.gathered);
-                let blob = self.store(&gathered);
+                let blob = self.store(&open.path, &gathered);
                 self.gathered = gathered;
                 blob?
             }
@@ -168,7 +170,7 @@ impl LayerWriter {
     /// With it come the files' [positions](LayerTree::positions), in the order in which they were begun.
     pub fn finish(mut self) -> Result<(StoredTree, Vec<Option<u64>>)> {
         let inner = Arc::clone(&self.inner);
-        inner.with_pipeline(|belt, pipeline| self.frame.submit(belt, pipeline))?;
+        inner.with_pipeline(|belt, pipeline| self.frames.submit(belt, pipeline))?;
         let blobs: Vec<StoredBlob> = self.tree.contents().cloned().collect();
         inner.place_all(&blobs)?;
         drop(blobs);
@@ -187,18 +189,18 @@ impl LayerWriter {
     }
 
     /// Stores a file that is in memory whole, its chunks in the layer's own frames.
-    fn store(&mut self, bytes: &[u8]) -> Result<StoredBlob> {
+    fn store(&mut self, path: &[EntryName], bytes: &[u8]) -> Result<StoredBlob> {
         let size = len64(bytes.len());
         let blob_id = BlobId::of(bytes);
         let made = if size <= u64::from(INLINE_MAX) {
             Made::Ready(Content::Inline(bytes.to_vec()))
         } else {
-            self.chunks(bytes, &blob_id)?
+            self.chunks(path, bytes, &blob_id)?
         };
         Ok(StoredBlob::new(Sha256::default(), blob_id, size, made))
     }
 
-    fn chunks(&mut self, bytes: &[u8], blob_id: &BlobId) -> Result<Made> {
+    fn chunks(&mut self, path: &[EntryName], bytes: &[u8], blob_id: &BlobId) -> Result<Made> {
         let mut entries: Vec<OpenEntry> = Vec::new();
         let mut at = 0;
         for len in chunk::cuts(bytes, true) {
@@ -221,7 +223,8 @@ impl LayerWriter {
                 } else {
                     ChunkId::of(chunk)
                 };
-                (id, self.chunk(id, chunk)?)
+                let name = sketch::called(path.iter().map(EntryName::as_bytes), len32(entries.len()));
+                (id, self.chunk(id, chunk, name)?)
             };
             entries.push(OpenEntry {
                 end: len64(at),
@@ -237,16 +240,15 @@ impl LayerWriter {
         })
     }
 
-    fn chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<Pending> {
-        let known = match self.frame.find(&id) {
+    fn chunk(&mut self, id: ChunkId, bytes: &[u8], name: Feature) -> Result<Pending> {
+        let known = match self.frames.find(&id) {
             Some(found) => Some(found),
             None => self.inner.find_chunk(&id, len32(bytes.len()))?,
         };
         if let Some(found) = known {
             return Ok(found);
         }
-        let inner = &self.inner;
-        Ok(inner.with_pipeline(|belt, pipeline| self.frame.add(id, bytes, belt, pipeline))?)
+        Ok(self.frames.add(&self.inner, id, bytes, Some(name))?)
     }
 }
 
@@ -255,6 +257,6 @@ impl Drop for LayerWriter {
         // Chunks that others may refer to are good, whatever became of the layer.
         let inner = Arc::clone(&self.inner);
         let _failed_runs_say_so_elsewhere =
-            inner.with_pipeline(|belt, pipeline| self.frame.submit(belt, pipeline));
+            inner.with_pipeline(|belt, pipeline| self.frames.submit(belt, pipeline));
     }
 }

@@ -11,11 +11,13 @@ mod folder;
 mod frames;
 mod hashing;
 mod layer;
+mod likeness;
 mod open;
 mod pipeline;
 mod recipe;
 mod record;
 mod rooted;
+mod route;
 mod stored;
 mod ticket;
 
@@ -40,6 +42,7 @@ use crate::ids::{BlobId, ChunkId, PageHash, Sha256};
 use crate::medium::MediumLock;
 use crate::monitor::Monitor;
 use crate::name::{ImageName, Repository};
+use crate::pack::Level;
 use crate::units::{Generation, PackNumber};
 use frames::FrameBuilder;
 use parking_lot::{Mutex, RwLock};
@@ -141,12 +144,16 @@ impl Inner {
 
     fn add_page(&self, bytes: &[u8]) -> Result<Pending> {
         let mut shared = self.shared.lock();
-        self.with_pipeline(|belt, pipeline| shared.pages.add(ChunkId::of(bytes), bytes, belt, pipeline))
+        self.with_pipeline(|belt, pipeline| shared.pages.add(ChunkId::of(bytes), bytes, &[], belt, pipeline))
     }
 
     fn add_tree_page(&self, bytes: &[u8]) -> Result<Pending> {
         let mut shared = self.shared.lock();
-        self.with_pipeline(|belt, pipeline| shared.tree_pages.add(ChunkId::of(bytes), bytes, belt, pipeline))
+        self.with_pipeline(|belt, pipeline| {
+            shared
+                .tree_pages
+                .add(ChunkId::of(bytes), bytes, &[], belt, pipeline)
+        })
     }
 
     fn flush_tree_pages(&self) -> Result<()> {
@@ -277,6 +284,12 @@ impl Ingest {
         self.inner.belt.medium.free_bytes()
     }
 
+    /// How much work this run puts into taking less space.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.inner.belt.level()
+    }
+
     /// True once the operator asked to stop: long loops check it and return [`Error::Interrupted`].
     #[must_use]
     pub fn interrupted(&self) -> bool {
@@ -315,7 +328,7 @@ impl Ingest {
             .ok_or_else(|| Error::refused("a blob has no place"))?;
         blob::read_small(&BlobReader::of_blob(
             Arc::clone(&self.inner.source),
-            blob.blob_id,
+            (blob.sha256, blob.blob_id),
             blob.size,
             content,
         ))
@@ -329,7 +342,7 @@ impl Ingest {
             .ok_or_else(|| Error::refused("a blob has no place"))?;
         Ok(BlobStream::new(BlobReader::of_blob(
             Arc::clone(&self.inner.source),
-            blob.blob_id,
+            (blob.sha256, blob.blob_id),
             blob.size,
             content,
         )))

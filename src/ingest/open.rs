@@ -1,5 +1,6 @@
 //! The beginning of a run: lock, current generation, an index that can be trusted, left-overs adopted.
 
+use super::likeness::Likeness;
 use super::pipeline::{Belt, Pipeline, Shown};
 use super::{Ingest, Inner, Shared};
 use crate::blob::Uncached;
@@ -16,7 +17,7 @@ use crate::ids::{MediumId, PageHash};
 use crate::index::Index;
 use crate::medium::{Medium, MediumFile};
 use crate::monitor::Monitor;
-use crate::pack::{self, LeftOver, PackTables, PackWriter};
+use crate::pack::{self, LeftOver, Level, PackTables, PackWriter};
 use crate::units::{Generation, PackNumber};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ pub struct IngestOptions {
     pub state: PathBuf,
     /// Set by whoever wants the run to stop.
     pub interrupted: Arc<AtomicBool>,
+    /// How much work is put into taking less space.
+    pub level: Level,
 }
 
 /// What was found of an interrupted run.
@@ -103,11 +106,21 @@ impl Ingest {
             .map(PackNumber::new)
             .ok_or_else(|| Error::refused("no pack number is left"))?;
         let first_generation = generation::next_number(medium.as_ref(), &current.root)?;
+        let likeness = options.level.writes_deltas().then(|| {
+            let kept = packs.iter().map(|p| p.number);
+            Likeness::new(
+                Arc::clone(&index),
+                kept.chain(adopted.resumed.as_ref().map(PackWriter::number)),
+                next,
+            )
+        });
         let belt = Arc::new(Belt::new(
             Arc::clone(&medium),
             medium_id,
             Arc::clone(&index),
             Arc::clone(&monitor),
+            options.level,
+            likeness,
         ));
         seed_open_chunks(&belt, &adopted.open);
         let pipeline = Pipeline::start(&belt, adopted.resumed, next)?;
@@ -197,7 +210,8 @@ fn adopt(
     for number in left {
         // An interrupted run is taken up again: whatever it changed in the index must not be trusted alone.
         index.unsettle()?;
-        match pack::examine(medium, medium_id, number)? {
+        let kept = |pack| listed.iter().chain(&adopted.whole).any(|p| p.number == pack);
+        match pack::examine(medium, medium_id, number, kept)? {
             LeftOver::Whole {
                 record,
                 frames,
@@ -320,7 +334,9 @@ fn rebuild(
             if medium.len(MediumFile::Pack(pack.number))?.is_none() {
                 continue;
             }
-            match pack::examine(medium, medium_id, pack.number)? {
+            match pack::examine(medium, medium_id, pack.number, |n| {
+                packs.iter().any(|p| p.number == n)
+            })? {
                 LeftOver::Whole {
                     frames: f, chunks: c, ..
                 }

@@ -3,7 +3,8 @@
 //! The first failure stops all of it: later frames are drained, so that nobody waits for ever.
 
 use super::frames::FRAME_ROOM;
-use super::ticket::{Claim, Pending, Ticket};
+use super::likeness::Likeness;
+use super::ticket::{Claim, Pending};
 use crate::error::{Error, Result};
 use crate::format::content::Place;
 use crate::format::pack::SetRecord;
@@ -11,7 +12,8 @@ use crate::ids::{ChunkId, MediumId};
 use crate::index::Index;
 use crate::medium::{Medium, MediumFile};
 use crate::monitor::Monitor;
-use crate::pack::{EncodedFrame, Encoder, PackWriter, PlainFrame};
+use crate::pack::{Bases, EncodedFrame, Encoder, Level, PackWriter, PlainFrame};
+use crate::sketch::Feature;
 use crate::units::PackNumber;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -34,6 +36,10 @@ pub(super) struct Belt {
     pub(super) index: Arc<Index>,
     pub(super) open: OpenChunks,
     pub(super) monitor: Arc<dyn MonitorDebug>,
+    /// Finds bases; none where no deltas are written.
+    pub(super) likeness: Option<Likeness>,
+    bases: Bases,
+    level: Level,
     failure: OnceLock<Arc<Error>>,
     /// Bytes of the frames of layers' and chains' trees that were appended.
     tree_bytes: AtomicU64,
@@ -82,8 +88,13 @@ impl Belt {
         medium_id: MediumId,
         index: Arc<Index>,
         monitor: Arc<dyn Monitor>,
+        level: Level,
+        likeness: Option<Likeness>,
     ) -> Self {
         Self {
+            bases: Bases::new(Arc::clone(&medium)),
+            level,
+            likeness,
             medium,
             medium_id,
             index,
@@ -93,6 +104,11 @@ impl Belt {
             tree_bytes: AtomicU64::new(0),
             spare: Mutex::default(),
         }
+    }
+
+    /// How much work is put into taking less space.
+    pub(super) const fn level(&self) -> Level {
+        self.level
     }
 
     /// Bytes of the frames of layers' and chains' trees that were appended so far.
@@ -139,10 +155,14 @@ fn died() -> Error {
     Error::refused("a thread of the writing pipeline died")
 }
 
-struct Job<F> {
-    frame: F,
-    of_tree: bool,
-    claim: Claim,
+/// A frame on its way.
+pub(super) struct Job<F> {
+    pub(super) frame: F,
+    pub(super) of_tree: bool,
+    /// The frame that it is to become a delta of, where that pays.
+    pub(super) like: Option<Place>,
+    pub(super) features: Vec<Feature>,
+    pub(super) claim: Claim,
 }
 
 /// The running threads.
@@ -173,7 +193,7 @@ impl Pipeline {
                 Arc::clone(belt),
                 to_encode.clone(),
                 encoded.clone(),
-                Encoder::new()?,
+                Encoder::new(belt.level)?,
             );
             let thread = std::thread::Builder::new().name(format!("encode-{n}"));
             encoders.push(
@@ -199,16 +219,8 @@ impl Pipeline {
     }
 
     /// Hands a frame in; waits where the pipeline is full.
-    pub(super) fn submit(&self, frame: PlainFrame, ticket: Arc<Ticket>, of_tree: bool) -> Result<()> {
-        let claim = Claim::new(ticket);
-        let sent = self.frames.as_ref().is_some_and(|to| {
-            to.send(Job {
-                frame,
-                of_tree,
-                claim,
-            })
-            .is_ok()
-        });
+    pub(super) fn submit(&self, job: Job<PlainFrame>) -> Result<()> {
+        let sent = self.frames.as_ref().is_some_and(|to| to.send(job).is_ok());
         self.belt.check()?;
         if sent { Ok(()) } else { Err(died()) }
     }
@@ -247,21 +259,25 @@ fn encode(
     to: &Sender<Job<EncodedFrame>>,
 ) {
     // A job that is dropped fails its claim.
-    for Job {
-        frame,
-        of_tree,
-        claim,
-    } in from
-    {
+    for job in from {
         if belt.check().is_err() {
             continue;
         }
-        match encoder.encode(frame) {
+        // A base that cannot be had (rotten, or the index is wrong about it) is none: the frame stands by itself.
+        let base = job
+            .like
+            .and_then(|place| belt.bases.get(&place).ok().map(|frame| (place, frame)));
+        match encoder.encode(
+            job.frame,
+            base.as_ref().map(|(place, frame)| (place, frame.as_ref())),
+        ) {
             Ok(frame) => {
                 let _writer_died_and_says_so = to.send(Job {
                     frame,
-                    of_tree,
-                    claim,
+                    of_tree: job.of_tree,
+                    like: job.like,
+                    features: job.features,
+                    claim: job.claim,
                 });
             }
             Err(e) => belt.fail(e),
@@ -281,7 +297,9 @@ impl Writer {
         for Job {
             frame,
             of_tree,
+            features,
             claim,
+            ..
         } in from
         {
             if self.belt.check().is_err() {
@@ -292,6 +310,11 @@ impl Writer {
                     if of_tree {
                         let bytes = u64::from(place.frame_bytes);
                         self.belt.tree_bytes.fetch_add(bytes, Ordering::Relaxed);
+                    }
+                    if let Some(likeness) = &self.belt.likeness
+                        && frame.header.base.is_none()
+                    {
+                        likeness.enter(&features, place);
                     }
                     claim.place(place);
                 }
@@ -353,6 +376,9 @@ impl Writer {
         self.belt
             .index
             .put_pack(number, &written.frames, &written.chunks)?;
+        if let Some(likeness) = &self.belt.likeness {
+            likeness.settle()?;
+        }
         // The index knows them first, so that no look-up misses them in between.
         let mut open = self.belt.open.lock();
         for chunk in &written.chunks {

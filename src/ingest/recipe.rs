@@ -10,7 +10,7 @@ impl Ingest {
     /// A writer for a recipe, which is listed nowhere by itself.
     #[must_use]
     pub fn recipe_writer(&self) -> BlobWriter {
-        BlobWriter::of_tree(&self.inner)
+        BlobWriter::of_tree(&self.inner, &[])
     }
 
     /// The layer of these hashes and `size` bytes that the recipe makes again out of the files of `tree`. That it does so

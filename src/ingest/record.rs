@@ -20,7 +20,9 @@ impl Inner {
         let bytes = leaf_of(Kind::Blob, &blob.sha256.to_digest(), "", blob, content).encode();
         let mut shared = self.shared.lock();
         self.with_pipeline(|belt, pipeline| {
-            shared.records.add(ChunkId::of(&bytes), &bytes, belt, pipeline)?;
+            shared
+                .records
+                .add(ChunkId::of(&bytes), &bytes, &[], belt, pipeline)?;
             shared.records.submit(belt, pipeline)
         })
     }

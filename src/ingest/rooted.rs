@@ -333,7 +333,7 @@ impl Inner {
     }
 
     fn store_table(self: &Arc<Self>, bytes: &[u8]) -> Result<StoredBlob> {
-        let mut writer = super::BlobWriter::of_tree(self);
+        let mut writer = super::BlobWriter::of_tree(self, &[]);
         writer.write(bytes)?;
         let table = writer.finish(None, None, "the table of hard links")?;
         self.place_all(std::slice::from_ref(&table))?;

@@ -1,11 +1,12 @@
 //! What an interrupted run left in a pack: which of its frames are whole.
 
+use super::delta::load_base;
 use super::frame::{decode_frame, place_of};
 use super::tables::PackTables;
 use super::writer::record_of;
 use crate::error::{Error, Result};
 use crate::format::PACK_MAX;
-use crate::format::frame::{FIXED_LEN, FrameHeader};
+use crate::format::frame::{Base, FIXED_LEN, FrameHeader};
 use crate::format::pack::{
     CHUNK_RECORD_LEN, ChunkRecord, FOOTER_LEN, FRAME_RECORD_LEN, FrameRecord, HEADER_LEN, MAGIC, SetRecord,
     check_header,
@@ -36,8 +37,14 @@ pub enum LeftOver {
 }
 
 /// Looks at a pack without trusting anything in it: frames are found by their headers, each one's
-/// stored bytes are hashed, and the first that does not hold ends the scan.
-pub fn examine(medium: &dyn Medium, medium_id: &MediumId, number: PackNumber) -> Result<LeftOver> {
+/// stored bytes are hashed, and the first that does not hold ends the scan. A delta holds only if its base stands before it in
+/// this pack, or in one that `kept` says the next generation lists whole.
+pub fn examine(
+    medium: &dyn Medium,
+    medium_id: &MediumId,
+    number: PackNumber,
+    kept: impl Fn(PackNumber) -> bool,
+) -> Result<LeftOver> {
     let file = MediumFile::Pack(number);
     let len = medium.len(file)?.unwrap_or(0);
     let mut frames: Vec<FrameRecord> = Vec::new();
@@ -56,7 +63,7 @@ pub fn examine(medium: &dyn Medium, medium_id: &MediumId, number: PackNumber) ->
         Err(_) => return Ok(LeftOver::Partial { frames, chunks }),
     }
     let mut offset = len32(HEADER_LEN);
-    while let Some(header) = whole_frame(medium, number, offset, len)? {
+    while let Some(header) = whole_frame(medium, number, offset, len, &kept)? {
         let mut start = 0;
         for chunk in &header.chunks {
             chunks.push(ChunkRecord {
@@ -146,6 +153,7 @@ fn whole_frame(
     number: PackNumber,
     offset: u32,
     len: u64,
+    kept: impl Fn(PackNumber) -> bool,
 ) -> Result<Option<FrameHeader>> {
     let Some(header) = header_at(medium, number, offset, len)? else {
         return Ok(None);
@@ -157,7 +165,15 @@ fn whole_frame(
         u64::from(offset),
         index(header.frame_bytes()),
     )?;
-    Ok(decode_frame(&bytes, place).is_ok().then_some(header))
+    let bases = |base: &Base| {
+        let before = base.pack == number && base.frame.get().saturating_add(base.frame_bytes) <= offset;
+        if before || kept(base.pack) {
+            load_base(medium, &base.place())
+        } else {
+            Err(Error::missing(place_of(medium, base.pack, base.frame)))
+        }
+    };
+    Ok(decode_frame(&bytes, bases, place).is_ok().then_some(header))
 }
 
 /// The frame's header at an offset, if one stands there and the file holds the whole frame.

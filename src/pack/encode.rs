@@ -1,7 +1,10 @@
 //! Turning plaintext into a frame: probed, compressed where that pays, hashed.
 
+use super::delta;
+use super::frame::Frame;
 use crate::error::{Error, Result};
-use crate::format::frame::{Codec, FrameChunk, FrameHeader, FrameKind};
+use crate::format::content::Place;
+use crate::format::frame::{Base, Codec, FrameChunk, FrameHeader, FrameKind};
 use crate::ids::FrameHash;
 use crate::units::len32;
 
@@ -9,7 +12,45 @@ use crate::units::len32;
 const PROBE: usize = 24 * 1024;
 /// A frame is compressed only where that saves at least one part in this many.
 const WORTH: usize = 32;
-const LEVEL: i32 = 3;
+/// A delta is kept only where it is at most this share of the frame by itself, in percent: a frame that is no delta may be a
+/// base, and costs one read.
+const DELTA_WORTH: usize = 80;
+/// A delta that small in the plaintext is kept without asking what the frame by itself would take.
+const DELTA_SURE: usize = 24;
+
+/// How much work is put into taking less space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// zstd 1, no deltas, and layers whole beside their files: quick to write and to pull from, and large.
+    Fast,
+    /// zstd 3, deltas.
+    #[default]
+    Default,
+    /// zstd 19, deltas: for what is written once and carried often.
+    Max,
+}
+
+impl Level {
+    const fn zstd(self) -> i32 {
+        match self {
+            Self::Fast => 1,
+            Self::Default => 3,
+            Self::Max => 19,
+        }
+    }
+
+    /// Whether frames are compared with those that are there.
+    #[must_use]
+    pub const fn writes_deltas(self) -> bool {
+        !matches!(self, Self::Fast)
+    }
+
+    /// Whether a layer's bytes are kept as they are beside its files, though a recipe could give them back.
+    #[must_use]
+    pub const fn keeps_layers_whole(self) -> bool {
+        matches!(self, Self::Fast)
+    }
+}
 
 /// A frame's plaintext and its chunks, in order.
 #[derive(Debug)]
@@ -35,6 +76,7 @@ pub struct EncodedFrame {
 pub struct Encoder {
     probe: zstd::bulk::Compressor<'static>,
     compressor: zstd::bulk::Compressor<'static>,
+    level: Level,
 }
 
 impl std::fmt::Debug for Encoder {
@@ -45,16 +87,40 @@ impl std::fmt::Debug for Encoder {
 
 impl Encoder {
     /// An encoder with its own compressor.
-    pub fn new() -> Result<Self> {
+    pub fn new(level: Level) -> Result<Self> {
         let failed = |e| Error::io("zstd", e);
         let probe = zstd::bulk::Compressor::new(1).map_err(failed)?;
-        let compressor = zstd::bulk::Compressor::new(LEVEL).map_err(failed)?;
-        Ok(Self { probe, compressor })
+        let compressor = zstd::bulk::Compressor::new(level.zstd()).map_err(failed)?;
+        Ok(Self {
+            probe,
+            compressor,
+            level,
+        })
     }
 
-    /// Encodes a frame: zstd where it pays, else as it is.
-    pub fn encode(&mut self, frame: PlainFrame) -> Result<EncodedFrame> {
+    /// Encodes a frame: as a delta of `base`, a frame that stands at that place, or by zstd, where it pays, else as it is.
+    pub fn encode(&mut self, frame: PlainFrame, base: Option<(&Place, &Frame)>) -> Result<EncodedFrame> {
         let plain_bytes = len32(frame.plain.len());
+        if let Some((place, base)) = base
+            && let Some(stored) = self.delta(&frame.plain, base.plain())?
+        {
+            let base = Base {
+                hash: base.stored_hash,
+                pack: place.pack,
+                frame: place.frame,
+                frame_bytes: place.frame_bytes,
+            };
+            let header = FrameHeader {
+                codec: Codec::ZstdDelta,
+                kind: frame.kind,
+                plain_bytes,
+                stored_bytes: len32(stored.len()),
+                stored_hash: FrameHash::of(&stored),
+                base: Some(base),
+                chunks: frame.chunks,
+            };
+            return Ok(EncodedFrame { header, stored });
+        }
         let compressed = if self.seems_worth_it(&frame.plain)? {
             self.compress(&frame.plain)?
         } else {
@@ -74,6 +140,20 @@ impl Encoder {
             chunks: frame.chunks,
         };
         Ok(EncodedFrame { header, stored })
+    }
+
+    /// The delta, where it pays.
+    fn delta(&mut self, plain: &[u8], base: &[u8]) -> Result<Option<Vec<u8>>> {
+        let failed = |why| Error::refused(format!("zstd: {why}"));
+        let stored = delta::compress(plain, base, self.level.zstd()).map_err(failed)?;
+        if stored.len() <= plain.len() / DELTA_SURE {
+            return Ok(Some(stored));
+        }
+        let alone = match self.compress(plain)? {
+            Some(stored) => stored.len(),
+            None => plain.len(),
+        };
+        Ok((stored.len() <= alone * DELTA_WORTH / 100).then_some(stored))
     }
 
     /// Compresses a sample: what is compressed or encrypted already is found out at a thirtieth of

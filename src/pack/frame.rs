@@ -1,24 +1,36 @@
 //! Reading a frame: one read into a private buffer, then every check, then verified plaintext.
 
+use super::delta;
 use crate::error::{Error, Result};
 use crate::format::content::Place;
-use crate::format::frame::{Codec, FRAME_MAX, FrameHeader, FrameKind};
+use crate::format::frame::{Base, Codec, FIXED_LEN, FRAME_MAX, FrameHeader, FrameKind};
 use crate::ids::{ChunkId, FrameHash};
 use crate::medium::{Medium, MediumFile};
 use crate::units::{PackNumber, PackOffset, index, len32};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// A frame whose every byte was checked.
 #[derive(Debug, Clone)]
 pub struct Frame {
     /// What its chunks are.
     pub kind: FrameKind,
+    /// BLAKE3 of its stored bytes.
+    pub stored_hash: FrameHash,
+    /// How its bytes are stored.
+    pub codec: Codec,
     plain: Bytes,
     /// Each chunk's id and where it ends; the ends ascend.
     chunks: Vec<(u32, ChunkId)>,
 }
 
 impl Frame {
+    /// The plaintext.
+    #[must_use]
+    pub fn plain(&self) -> &[u8] {
+        &self.plain
+    }
+
     /// Bytes of plaintext.
     #[must_use]
     pub const fn plain_bytes(&self) -> usize {
@@ -87,9 +99,32 @@ pub fn place_of(medium: &dyn Medium, pack: PackNumber, frame: PackOffset) -> Str
     format!("{} at {frame}", medium.place(MediumFile::Pack(pack)))
 }
 
-/// Reads and checks the frame that `at` names: its length, its header, BLAKE3 of the stored bytes,
-/// bounded decompression, BLAKE3 of each chunk; in this order, from the one buffer that was read.
+/// Reads the header of the frame that `at` names, and nothing of what it stores.
+pub fn read_header(medium: &dyn Medium, at: &Place, place: &str) -> Result<FrameHeader> {
+    let (file, from) = (MediumFile::Pack(at.pack), u64::from(at.frame.get()));
+    let fixed = medium.read(file, from, FIXED_LEN.min(index(at.frame_bytes)))?;
+    let len = FrameHeader::peek_len(&fixed, place)?;
+    if len > index(at.frame_bytes) {
+        return Err(Error::malformed(
+            place,
+            "a place names a frame shorter than its header",
+        ));
+    }
+    FrameHeader::decode(&medium.read(file, from, len)?, place)
+}
+
+/// Reads and checks the frame that `at` names, and its base where it is a delta: its length, its header, BLAKE3 of
+/// the stored bytes, bounded decompression, BLAKE3 of each chunk; in this order, from the one buffer that was read.
 pub fn load(medium: &dyn Medium, at: &Place) -> Result<Frame> {
+    load_with(medium, at, |base| delta::load_base(medium, &base.place()))
+}
+
+/// The same, with the base had from `bases`: a cache that [`delta::check_base`] was asked about, or the medium.
+pub fn load_with(
+    medium: &dyn Medium,
+    at: &Place,
+    bases: impl FnOnce(&Base) -> Result<Arc<Frame>>,
+) -> Result<Frame> {
     let place = || place_of(medium, at.pack, at.frame);
     if at.frame_bytes > FRAME_MAX {
         return Err(Error::malformed(
@@ -113,14 +148,19 @@ pub fn load(medium: &dyn Medium, at: &Place) -> Result<Frame> {
             ),
         ));
     }
-    decode(&header, bytes.slice(header.len()..), place)
+    decode(&header, bytes.slice(header.len()..), bases, place)
 }
 
-/// Checks a whole frame that was read already: header, stored bytes, plaintext, chunks.
-pub fn decode_frame(bytes: &[u8], place: impl Fn() -> String) -> Result<Frame> {
+/// Checks a whole frame that was read already: header, stored bytes, plaintext, chunks. Its base, where it is a delta,
+/// comes from `bases`.
+pub fn decode_frame(
+    bytes: &[u8],
+    bases: impl FnOnce(&Base) -> Result<Arc<Frame>>,
+    place: impl Fn() -> String,
+) -> Result<Frame> {
     let header = FrameHeader::decode(bytes, &place())?;
     let stored = Bytes::copy_from_slice(bytes.get(header.len()..).unwrap_or_default());
-    decode(&header, stored, place)
+    decode(&header, stored, bases, place)
 }
 
 /// Checks stored bytes against their header, without decompressing.
@@ -132,7 +172,12 @@ pub fn check_stored(header: &FrameHeader, stored: &[u8], place: impl Fn() -> Str
 }
 
 /// Plaintext out of a frame's stored bytes, checked before and after.
-fn decode(header: &FrameHeader, stored: Bytes, place: impl Fn() -> String) -> Result<Frame> {
+fn decode(
+    header: &FrameHeader,
+    stored: Bytes,
+    bases: impl FnOnce(&Base) -> Result<Arc<Frame>>,
+    place: impl Fn() -> String,
+) -> Result<Frame> {
     check_stored(header, &stored, &place)?;
     let plain = match header.codec {
         Codec::Raw => stored,
@@ -149,10 +194,13 @@ fn decode(header: &FrameHeader, stored: Bytes, place: impl Fn() -> String) -> Re
             )
         }
         Codec::ZstdDelta => {
-            return Err(Error::Unsupported {
-                place: place(),
-                what: "delta frames".to_owned(),
-            });
+            let missing = || Error::malformed(place(), "a delta that names no base");
+            let base = header.base.as_ref().ok_or_else(missing)?;
+            // The frame's own stored bytes hold; whatever is wrong now is the base's, and says so.
+            let frame = bases(base)?;
+            delta::check_base(&frame, base, &place)?;
+            let plain = delta::decompress(&stored, frame.plain(), index(header.plain_bytes));
+            Bytes::from(plain.map_err(|why| Error::malformed(place(), format!("zstd: {why}")))?)
         }
     };
     if len32(plain.len()) != header.plain_bytes {
@@ -177,6 +225,8 @@ fn decode(header: &FrameHeader, stored: Bytes, place: impl Fn() -> String) -> Re
     }
     Ok(Frame {
         kind: header.kind,
+        stored_hash: header.stored_hash,
+        codec: header.codec,
         plain,
         chunks,
     })

@@ -1,13 +1,15 @@
 //! Packs: frames encoded, appended, found again and checked. Knows no blobs and no names.
 
 mod adopt;
+mod delta;
 mod encode;
 mod frame;
 mod tables;
 mod writer;
 
 pub use adopt::{LeftOver, Scan, examine, scan};
-pub use encode::{EncodedFrame, Encoder, PlainFrame};
-pub use frame::{Frame, check_stored, decode_frame, load};
+pub use delta::{Bases, check_base, load_base};
+pub use encode::{EncodedFrame, Encoder, Level, PlainFrame};
+pub use frame::{Frame, check_stored, decode_frame, load, load_with, place_of, read_header};
 pub use tables::PackTables;
 pub use writer::{PackWriter, WrittenPack};

@@ -203,6 +203,6 @@ pub(super) fn record_of(header: &crate::format::frame::FrameHeader, offset: Pack
         kind: header.kind,
         chunks: u16::try_from(header.chunks.len()).unwrap_or(u16::MAX),
         stored_hash: header.stored_hash,
-        base: header.base,
+        base: header.base.map(|b| b.hash),
     }
 }

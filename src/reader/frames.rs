@@ -114,7 +114,12 @@ const fn key(place: &Place) -> FrameKey {
 }
 
 impl CachedFrames {
-    pub(super) fn start(medium: Arc<dyn Medium>, cache_bytes: u64, deadline: Duration) -> Result<Self> {
+    pub(super) fn start(
+        medium: Arc<dyn Medium>,
+        cache_bytes: u64,
+        deadline: Duration,
+        remade: RemadeCache,
+    ) -> Result<Self> {
         let estimate = crate::units::index64(cache_bytes / (512 * 1024)).max(16);
         let frames = Arc::new(Cache::with_weighter(estimate, cache_bytes, FrameWeight));
         let pages = Cache::with_weighter(8192, PAGE_CACHE, PageWeight);
@@ -144,7 +149,7 @@ impl CachedFrames {
             loads,
             prefetches,
             hinted: Mutex::default(),
-            remade: RemadeCache::default(),
+            remade,
         })
     }
 
@@ -183,7 +188,7 @@ fn serve(
         };
         match load.what {
             What::Answer(reply) => {
-                let loaded = pack::load(medium, &load.place).map(Arc::new);
+                let loaded = load_one(medium, frames, &load.place);
                 // Whoever asked may have given up waiting; then nobody wants it.
                 let _gave_up = reply.send(loaded);
             }
@@ -191,9 +196,9 @@ fn serve(
                 // A frame that somebody else is loading is left to them.
                 if let GuardResult::Guard(guard) =
                     frames.get_value_or_guard(&key(&load.place), Some(Duration::ZERO))
-                    && let Ok(frame) = pack::load(medium, &load.place)
+                    && let Ok(frame) = load_one(medium, frames, &load.place)
                 {
-                    let _refused_where_too_large = guard.insert(Arc::new(frame));
+                    let _refused_where_too_large = guard.insert(frame);
                 }
             }
             What::Hint => {
@@ -202,6 +207,25 @@ fn serve(
             }
         }
     }
+}
+
+/// Loads a frame; the base of a delta comes from the cache, and stays in it. A base that somebody else is loading is not
+/// waited for: that load may stand behind this one.
+fn load_one(
+    medium: &dyn Medium,
+    frames: &Cache<FrameKey, Arc<Frame>, FrameWeight>,
+    place: &Place,
+) -> Result<Arc<Frame>> {
+    let frame = pack::load_with(medium, place, |base| {
+        let at = base.place();
+        if let Some(frame) = frames.get(&key(&at)) {
+            return Ok(frame);
+        }
+        let frame = pack::load_base(medium, &at)?;
+        frames.insert(key(&at), Arc::clone(&frame));
+        Ok(frame)
+    })?;
+    Ok(Arc::new(frame))
 }
 
 impl FrameSource for CachedFrames {

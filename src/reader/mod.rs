@@ -9,8 +9,8 @@ mod patient;
 
 pub use frames::CacheFigures;
 
-use crate::blob::FrameSource;
 pub use crate::blob::{BlobReader, Piece};
+use crate::blob::{FrameSource, RemadeCache};
 use crate::catalogue::CatalogueReader;
 use crate::error::{Error, Result};
 use crate::format::catalogue::{Kind, Leaf, repository_key, sort_key};
@@ -18,6 +18,7 @@ use crate::format::content::Content;
 use crate::format::root::Root;
 use crate::generation;
 use crate::ids::{BlobId, PageHash, Sha256};
+use crate::index::RebuiltWindows;
 use crate::medium::Medium;
 use crate::name::{ImageName, Reference, Repository};
 pub use crate::tree::{
@@ -29,6 +30,7 @@ pub use chain::{Chain, Layer, RootFilesystem};
 use frames::CachedFrames;
 use patient::PatientMedium;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +43,17 @@ pub struct OpenOptions {
     pub cache_bytes: u64,
     /// Longest time one read of the medium may take.
     pub read_deadline: Duration,
+    /// Keep layers that were made again on the node's own disk as well.
+    pub rebuilt: Option<RebuiltOptions>,
+}
+
+/// Where layers that were made again are kept.
+#[derive(Debug, Clone)]
+pub struct RebuiltOptions {
+    /// A folder of its own, which one process at a time may use.
+    pub folder: PathBuf,
+    /// About how many bytes it may take; the oldest make room.
+    pub most_bytes: u64,
 }
 
 impl Default for OpenOptions {
@@ -49,6 +62,7 @@ impl Default for OpenOptions {
             generation: None,
             cache_bytes: 64 * 1024 * 1024,
             read_deadline: Duration::from_secs(30),
+            rebuilt: None,
         }
     }
 }
@@ -110,7 +124,16 @@ impl Disk {
         let current = generation::current(medium.as_ref(), options.generation)?;
         let patient = PatientMedium::start(Arc::clone(&medium), options.read_deadline)?;
         let catalogue = CatalogueReader::open(Arc::new(patient), &current.root)?;
-        let frames = CachedFrames::start(Arc::clone(&medium), options.cache_bytes, options.read_deadline)?;
+        let remade = match &options.rebuilt {
+            Some(kept) => RemadeCache::on_disk(RebuiltWindows::open(&kept.folder, kept.most_bytes)?),
+            None => RemadeCache::default(),
+        };
+        let frames = CachedFrames::start(
+            Arc::clone(&medium),
+            options.cache_bytes,
+            options.read_deadline,
+            remade,
+        )?;
         let inner = DiskInner {
             medium,
             root: current.root,
@@ -279,7 +302,12 @@ impl Disk {
     #[must_use]
     pub fn open_blob(&self, blob: &Blob) -> BlobReader {
         let source: Arc<dyn FrameSource> = Arc::clone(&self.inner.frames) as Arc<dyn FrameSource>;
-        BlobReader::of_blob(source, blob.blob_id, blob.size, blob.content.clone())
+        BlobReader::of_blob(
+            source,
+            (blob.sha256, blob.blob_id),
+            blob.size,
+            blob.content.clone(),
+        )
     }
 
     /// The whole of a small blob (a manifest, index or config); refused past `limit` bytes.

@@ -10,7 +10,8 @@ use crate::format::content::{Content, Place};
 use crate::format::frame::FrameHeader;
 use crate::ids::{BlobId, Sha256};
 use crate::medium::MediumFile;
-use crate::units::{index, len64};
+use crate::pack;
+use crate::units::len64;
 use sha2::Digest as _;
 use std::sync::Arc;
 
@@ -98,7 +99,7 @@ pub(super) fn check_content(
         }
         return match identity {
             Some((sha256, blob_id)) => {
-                let reader = BlobReader::of_blob(source, *blob_id, size, content.clone());
+                let reader = BlobReader::of_blob(source, (*sha256, *blob_id), size, content.clone());
                 check_identity(check, &reader, sha256, blob_id)
             }
             None => Ok(Ok(())),
@@ -186,21 +187,7 @@ fn resolves(
         piece.place.frame
     );
     if !same {
-        let file = MediumFile::Pack(piece.place.pack);
-        let at = u64::from(piece.place.frame.get());
-        let fixed = check.medium.read(
-            file,
-            at,
-            crate::format::frame::FIXED_LEN.min(index(piece.place.frame_bytes)),
-        )?;
-        let len = FrameHeader::peek_len(&fixed, &name)?;
-        if len > index(piece.place.frame_bytes) {
-            return Err(Error::malformed(
-                name,
-                "a place names a frame shorter than its header",
-            ));
-        }
-        let header = FrameHeader::decode(&check.medium.read(file, at, len)?, &name)?;
+        let header = pack::read_header(check.medium.as_ref(), &piece.place, &name)?;
         *held = Some((piece.place, header));
     }
     let Some((_, header)) = held else { return Ok(()) };

@@ -1,14 +1,16 @@
 //! Packs: tables against their leaf, then every frame's header and stored bytes, on all cores.
 
 use super::Check;
+use super::contents::usable;
 use crate::error::{Error, Result};
-use crate::format::frame::{FrameChunk, FrameHeader};
+use crate::format::frame::{Base, Codec, FrameChunk, FrameHeader};
 use crate::format::pack::{FrameRecord, SetRecord};
 use crate::ids::MediumId;
 use crate::medium::{Medium, MediumFile};
-use crate::pack::{self, PackTables};
+use crate::pack::{self, Bases, PackTables};
 use crate::units::{PackNumber, index, len64};
 use crossbeam_channel::bounded;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Bytes read at once: neighbouring frames together.
@@ -33,36 +35,92 @@ struct Bad {
     error: Error,
 }
 
+/// What the threads find.
+enum Found {
+    Bad(Bad),
+    /// A delta that holds by itself, and what it stands on.
+    Delta {
+        pack: PackNumber,
+        offset: u32,
+        base: Base,
+    },
+}
+
 /// Checks all packs of the set; each thread reads and hashes batches of its own.
 pub(super) fn check_all(check: &mut Check<'_>, medium_id: &MediumId, set: &[SetRecord]) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let (batches, to_check) = bounded::<Batch>(cores * 2);
-    let (bad, found) = crossbeam_channel::unbounded::<Bad>();
+    let (to_us, found) = crossbeam_channel::unbounded::<Found>();
     let medium = Arc::clone(&check.medium);
+    let bases = &Bases::new(Arc::clone(&medium));
     let (full, monitor) = (check.options.full, check.monitor);
     std::thread::scope(|scope| {
         // Twice the cores: while some hash, others wait for the device.
         for _ in 0..cores * 2 {
-            let (from, bad, medium) = (to_check.clone(), bad.clone(), Arc::clone(&medium));
+            let (from, to_us, medium) = (to_check.clone(), to_us.clone(), Arc::clone(&medium));
             scope.spawn(move || {
                 for batch in from {
-                    check_batch(medium.as_ref(), &batch, full, |b| {
-                        let _all_end_together = bad.send(b);
+                    check_batch(medium.as_ref(), &batch, full.then_some(bases), |found| {
+                        let _all_end_together = to_us.send(found);
                     });
                     monitor.advance(batch.frames.iter().map(|f| u64::from(f.record.frame_bytes)).sum());
                 }
             });
         }
-        drop((to_check, bad));
+        drop((to_check, to_us));
         let fed = feed(check, medium_id, set, &batches);
         drop(batches);
         fed
     })?;
-    let mut all: Vec<Bad> = found.into_iter().collect();
+    let (mut all, mut deltas) = (Vec::new(), Vec::new());
+    for found in found {
+        match found {
+            Found::Bad(bad) => all.push(bad),
+            Found::Delta { pack, offset, base } => deltas.push((pack, offset, base)),
+        }
+    }
     all.sort_by_key(|b| (b.pack, b.offset));
     for b in all {
         check.bad.frames.insert((b.pack, b.offset));
         check.damage(&b.error);
+    }
+    deltas.sort_by_key(|(pack, offset, _)| (*pack, *offset));
+    check_bases(check, &deltas);
+    Ok(())
+}
+
+/// Every base is a frame of the set, the one that its deltas name, and no delta. What stands on one that does not hold cannot
+/// be had either.
+fn check_bases(check: &mut Check<'_>, deltas: &[(PackNumber, u32, Base)]) {
+    let mut known: HashMap<Base, bool> = HashMap::new();
+    for (pack, offset, base) in deltas {
+        let holds = match known.get(base) {
+            Some(holds) => *holds,
+            None => {
+                let found = base_holds(check, base);
+                if let Err(e) = &found {
+                    let medium = check.medium.place(MediumFile::Pack(*pack));
+                    check.damaged(format!("{medium} at {offset}: its base: {e}"));
+                }
+                known.insert(*base, found.is_ok());
+                found.is_ok()
+            }
+        };
+        if !holds {
+            check.bad.frames.insert((*pack, *offset));
+        }
+    }
+}
+
+fn base_holds(check: &Check<'_>, base: &Base) -> Result<()> {
+    usable(check, &base.place())?;
+    let place = pack::place_of(check.medium.as_ref(), base.pack, base.frame);
+    let header = pack::read_header(check.medium.as_ref(), &base.place(), &place)?;
+    if header.stored_hash != base.hash {
+        return Err(Error::mismatch(place, "the frame that a delta names as its base"));
+    }
+    if header.codec == Codec::ZstdDelta {
+        return Err(Error::malformed(place, "a delta's base is itself a delta"));
     }
     Ok(())
 }
@@ -157,7 +215,7 @@ fn scan(check: &mut Check<'_>, record: &SetRecord) -> Result<Vec<FrameRecord>> {
     Ok(found.frames)
 }
 
-fn check_batch(medium: &dyn Medium, batch: &Batch, full: bool, mut bad: impl FnMut(Bad)) {
+fn check_batch(medium: &dyn Medium, batch: &Batch, full: Option<&Bases>, mut found: impl FnMut(Found)) {
     let (Some(first), Some(last)) = (batch.frames.first(), batch.frames.last()) else {
         return;
     };
@@ -185,17 +243,22 @@ fn check_batch(medium: &dyn Medium, batch: &Batch, full: bool, mut bad: impl FnM
                 .read(file, u64::from(frame.offset.get()), index(frame.frame_bytes))
                 .and_then(|bytes| check_frame(&bytes, listed, full, &place)),
         };
-        if let Err(error) = checked {
-            bad(Bad {
-                pack: batch.pack,
-                offset: frame.offset.get(),
-                error,
-            });
+        let (pack, offset) = (batch.pack, frame.offset.get());
+        match checked {
+            Ok(Some(base)) => found(Found::Delta { pack, offset, base }),
+            Ok(None) => {}
+            Err(error) => found(Found::Bad(Bad { pack, offset, error })),
         }
     }
 }
 
-fn check_frame(bytes: &[u8], listed: &Listed, full: bool, place: &impl Fn() -> String) -> Result<()> {
+/// The base that the frame names, if it is a delta.
+fn check_frame(
+    bytes: &[u8],
+    listed: &Listed,
+    full: Option<&Bases>,
+    place: &impl Fn() -> String,
+) -> Result<Option<Base>> {
     let header = FrameHeader::decode(bytes, &place())?;
     let record = &listed.record;
     let agrees = header.stored_hash == record.stored_hash
@@ -203,6 +266,7 @@ fn check_frame(bytes: &[u8], listed: &Listed, full: bool, place: &impl Fn() -> S
         && header.plain_bytes == record.plain_bytes
         && header.kind == record.kind
         && header.codec == record.codec
+        && header.base.map(|b| b.hash) == record.base
         && header.chunks.len() == usize::from(record.chunks)
         && listed
             .chunks
@@ -215,9 +279,8 @@ fn check_frame(bytes: &[u8], listed: &Listed, full: bool, place: &impl Fn() -> S
         ));
     }
     pack::check_stored(&header, bytes.get(header.len()..).unwrap_or_default(), place)?;
-    if full {
-        pack::decode_frame(bytes, place).map(|_| ())
-    } else {
-        Ok(())
+    if let Some(bases) = full {
+        pack::decode_frame(bytes, |base| bases.get(&base.place()), place)?;
     }
+    Ok(header.base)
 }

@@ -58,6 +58,7 @@ pub fn init(medium: &dyn Medium) {
 
 pub fn begin(medium: &Arc<dyn Medium>, state: &Path) -> Result<Ingest> {
     let options = IngestOptions {
+        level: holdall::pack::Level::default(),
         state: state.to_owned(),
         interrupted: Arc::default(),
     };

@@ -8,7 +8,7 @@ use holdall::format::frame::{FrameChunk, FrameKind};
 use holdall::generation::{self, Labels};
 use holdall::ids::{BlobId, ChunkId, PageHash, Sha256};
 use holdall::medium::{DirectoryMedium, Medium, MediumFile};
-use holdall::pack::{Encoder, PackWriter, PlainFrame};
+use holdall::pack::{Encoder, Level, PackWriter, PlainFrame};
 use holdall::units::{PackNumber, len32, len64};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let root = generation::init(&medium, &labels, 0)?;
     let current = generation::current(&medium, None)?;
-    let mut encoder = Encoder::new()?;
+    let mut encoder = Encoder::new(Level::Fast)?;
     let mut set = Vec::new();
     let mut leaves = BTreeMap::new();
     let share = entries.div_ceil(packs);
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 });
                 frame.plain.extend_from_slice(&bytes);
             }
-            let encoded = encoder.encode(frame)?;
+            let encoded = encoder.encode(frame, None)?;
             let at = writer.append(&encoded)?;
             for (n, start, id, sha256) in starts {
                 let place = Place {

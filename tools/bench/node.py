@@ -263,11 +263,12 @@ def first_run(disk):
             bench.row(what, f"written to the node's disk, an image of the {n} (peer: of the one)", bench.med(a, "disk") / n, bench.med(b, "disk"), "MiB", None, "≤ 1 MiB")
 
 
-def walks(disk):
-    """A rootfs walked and read through FUSE, beside squashfuse_ll of the same tree; both mounted anew where it says cold."""
+@contextlib.contextmanager
+def trees(disk):
+    """Mounts IMAGE's root file system anew: `with mounted("ours") as (process, folder)`, or "peer" by squashfuse_ll."""
     mounts = {"ours": bench.work / "ours", "peer": bench.work / "peer-tree"}
     for m in mounts.values():
-        m.mkdir()
+        m.mkdir(exist_ok=True)
     squash = bench.work / "tree.squashfs"
 
     @contextlib.contextmanager
@@ -287,6 +288,19 @@ def walks(disk):
             call("umount", m)
             p.wait()
 
+    if not squash.exists():
+        with mounted("ours") as (_, tree):
+            call("mksquashfs", tree, squash, "-comp", "zstd", "-noappend", "-no-progress", "-quiet")
+    yield mounted
+
+
+def walks(disk):
+    """A rootfs walked and read through FUSE, beside squashfuse_ll of the same tree; both mounted anew where it says cold."""
+    with trees(disk) as mounted:
+        walked(mounted)
+
+
+def walked(mounted):
     def find(tree):
         return bench.run(["find", str(tree), "-printf", "%s %m %u %T@\n"])
 
@@ -304,7 +318,6 @@ def walks(disk):
             return found | {"cpu": found["cpu"] + cpu_of(p.pid), "rss": status_of(p.pid, "VmHWM")}
 
     with mounted("ours") as (_, tree):
-        call("mksquashfs", tree, squash, "-comp", "zstd", "-noappend", "-no-progress", "-quiet")
         entries = len(call("find", tree).splitlines())
     for warm in (False, True):
         a, b = bench.pair(lambda: walk("ours", warm), lambda: walk("peer", warm), runs=max(bench.args.runs, 9))

@@ -4,7 +4,7 @@ use crate::exit::ToolError;
 use holdall::ids::Sha256;
 use holdall::medium::{DirectoryMedium, Medium};
 use holdall::name::{EntryName, ImageName};
-use holdall::reader::{Blob, Directory, Disk, Entry, Image, Node, OpenOptions};
+use holdall::reader::{Blob, Directory, Disk, Entry, Image, Node, OpenOptions, RebuiltOptions};
 use holdall::units::Generation;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -74,8 +74,19 @@ pub fn medium(path: &Path) -> Result<Arc<dyn Medium>, ToolError> {
 
 /// Opens the disk in a folder.
 pub fn disk(path: &Path, generation: Option<u32>, cache_bytes: Option<u64>) -> Result<Disk, ToolError> {
+    disk_keeping(path, generation, cache_bytes, None)
+}
+
+/// The same, with layers that are made again kept on the node's own disk where that is asked for.
+pub fn disk_keeping(
+    path: &Path,
+    generation: Option<u32>,
+    cache_bytes: Option<u64>,
+    rebuilt: Option<RebuiltOptions>,
+) -> Result<Disk, ToolError> {
     let mut options = OpenOptions {
         generation: generation.map(Generation::new),
+        rebuilt,
         ..OpenOptions::default()
     };
     if let Some(cache_bytes) = cache_bytes {

@@ -121,6 +121,7 @@ mod tests {
             .set_len(10)
             .unwrap();
         let options = IngestOptions {
+            level: holdall::pack::Level::default(),
             state: state.path().to_owned(),
             interrupted: Arc::default(),
         };

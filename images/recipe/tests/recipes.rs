@@ -195,7 +195,7 @@ fn what_is_no_gzip_is_refused() {
 
 #[test]
 fn a_recipe_that_was_changed_is_an_error_and_never_other_bytes() {
-    let gzip = run(Command::new("gzip").arg("-6"), &sample(300_000));
+    let gzip = run(Command::new("gzip").arg("-6"), &sample(250_000)[..300_000]);
     let taken = take(&gzip);
     let mut state = 3u64;
     for _ in 0..3_000 {

@@ -84,7 +84,7 @@ fn stream(
     place: &str,
     layer: bool,
 ) -> Result<Fetched> {
-    if layer && blob.size >= RETRACED_MIN {
+    if layer && blob.size >= RETRACED_MIN && !ingest.level().keeps_layers_whole() {
         let (gzip, again) = is_gzip(reader, place)?;
         reader = again;
         if gzip {

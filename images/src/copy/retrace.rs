@@ -9,7 +9,7 @@ use crate::manifest::Descriptor;
 use crate::{Error, Result};
 use crossbeam_channel::{Sender, bounded};
 use holdall::ids::{BlobId, Sha256};
-use holdall::ingest::{BlobWriter, Ingest, LayerFault, StoredBlob};
+use holdall::ingest::{BlobWriter, Ingest, LayerFault, StoredBlob, StoredTree};
 use holdall_recipe::outboard::OutboardWriter;
 use holdall_recipe::skeleton::Stretch;
 use holdall_recipe::table::{MadePart, TableWriter};
@@ -85,6 +85,14 @@ impl Retrace for Recording {
     }
 }
 
+/// What a layer was taken apart into.
+struct Parts {
+    identity: Identity,
+    diff_id: Sha256,
+    recipe: StoredBlob,
+    tree: StoredTree,
+}
+
 /// Stores a gzipped layer as its tree and a recipe. The error is that of the store, or of the source.
 pub fn store(
     ingest: &Ingest,
@@ -92,6 +100,25 @@ pub fn store(
     blob: &Descriptor,
     place: &str,
 ) -> Result<Retraced> {
+    let Some(parts) = take_apart(ingest, reader, blob, place)? else {
+        return Ok(Retraced::Not);
+    };
+    let Identity { sha256, blob_id, .. } = parts.identity;
+    let stored = ingest.remade_blob(&sha256, &blob_id, blob.size, &parts.recipe, &parts.tree)?;
+    let derived = Derived::Tree {
+        diff_id: parts.diff_id,
+        tree: parts.tree,
+    };
+    Ok(Retraced::Stored(stored, derived))
+}
+
+/// Reads the layer into its parts, which give it again; none where it cannot be taken apart.
+fn take_apart(
+    ingest: &Ingest,
+    reader: Box<dyn Read + Send>,
+    blob: &Descriptor,
+    place: &str,
+) -> Result<Option<Parts>> {
     let hashing = Hashing::start()?;
     let monitor = ingest.monitor();
     let mut tee = Tee::new(ingest, reader, blob.size, place, |bytes| {
@@ -109,8 +136,8 @@ pub fn store(
     tee.check()?;
     let summary = match (sink.fault, read) {
         (Some(LayerFault::Store(err)), _) => return Err(err.into()),
-        (Some(LayerFault::NotATree(_)), _) => return Ok(Retraced::Not),
-        (None, Err(err)) => return err.into_refusal(place).map(|_| Retraced::Not),
+        (Some(LayerFault::NotATree(_)), _) => return Ok(None),
+        (None, Err(err)) => return err.into_refusal(place).map(|_| None),
         (None, Ok(summary)) => summary,
     };
     tee.drain()?;
@@ -123,23 +150,24 @@ pub fn store(
     let (tree, positions) = match sink.writer.finish() {
         Ok(finished) => finished,
         Err(LayerFault::NotATree(_) | LayerFault::Store(holdall::Error::Refused { .. })) => {
-            return Ok(Retraced::Not);
+            return Ok(None);
         }
         Err(LayerFault::Store(err)) => return Err(err.into()),
     };
     let inode = |file: &u64| positions.get(holdall::units::index64(*file)).copied().flatten();
     let inodes: Option<Vec<u64>> = summary.whole_files.iter().map(inode).collect();
-    let Some(inodes) = inodes else {
-        return Ok(Retraced::Not);
-    };
+    let Some(inodes) = inodes else { return Ok(None) };
     let Recording { mut writer, table } = recording;
     writer.write(&table.finish(&inodes, &identity.outboard))?;
     let recipe = writer.finish(None, None, place)?;
-    let Identity { sha256, blob_id, .. } = identity;
-    let stored = ingest.remade_blob(&sha256, &blob_id, blob.size, &recipe, &tree)?;
-    let derived = Derived::Tree {
+    Ok(Some(Parts {
+        identity,
         diff_id: summary.diff_id,
+        recipe,
         tree,
-    };
-    Ok(Retraced::Stored(stored, derived))
+    }))
 }
+
+#[cfg(test)]
+#[path = "retrace_test.rs"]
+mod tests;

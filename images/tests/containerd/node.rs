@@ -453,6 +453,7 @@ fn disk(folder: &Path, images: &[TestImage], indexed: &[TestImage]) -> Disk {
     };
     generation::init(medium.as_ref(), &labels, 0).unwrap();
     let options = IngestOptions {
+        level: holdall::pack::Level::default(),
         state: folder.join("host"),
         interrupted: Arc::default(),
     };

@@ -11,6 +11,7 @@ use holdall::ingest::{FilesAdded, Ingest, IngestOptions};
 use holdall::medium::{DirectoryMedium, Medium};
 use holdall::monitor::Monitor as _;
 use holdall::name::ImageName;
+use holdall::pack::Level;
 use holdall_images::copy::{CopyOptions, Run};
 use holdall_images::platform::Platform;
 use holdall_images::remote::auth::AuthPlaces;
@@ -39,6 +40,9 @@ pub struct Args {
     /// Let a derived name move, and the last of several images with one name win
     #[arg(long)]
     replace: bool,
+    /// How much work is put into taking less room; the disk is read the same way whatever it is
+    #[arg(long, value_enum, default_value_t)]
+    level: Effort,
     /// Say what would be added, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -63,6 +67,28 @@ const SOURCES: &str = "Sources:
 
 All of them become one generation, or nothing does. Stopped half-way, the same add again writes only
 what is missing.";
+
+/// The store's [`Level`] as an argument.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Effort {
+    /// zstd 1, and layers whole beside their files: quick to write and to pull from, and large
+    Fast,
+    /// zstd 3, and what is like something that is there is kept as its difference
+    #[default]
+    Default,
+    /// zstd 19 instead: several times as long, for what is written once and carried often
+    Max,
+}
+
+impl From<Effort> for Level {
+    fn from(effort: Effort) -> Self {
+        match effort {
+            Effort::Fast => Self::Fast,
+            Effort::Default => Self::Default,
+            Effort::Max => Self::Max,
+        }
+    }
+}
 
 /// A source, and how it was spelled.
 #[derive(Debug, Clone)]
@@ -99,6 +125,7 @@ pub fn run(args: Args, output: &Output, asked_state: Option<PathBuf>) -> Result<
     let options = IngestOptions {
         state: state::folder(asked_state)?,
         interrupted: Arc::clone(&interrupted),
+        level: args.level.into(),
     };
     let directory = DirectoryMedium::open(&args.medium)?;
     let medium: Arc<dyn Medium> = if args.dry_run {

@@ -51,6 +51,8 @@ struct Info {
     whole_layer_bytes: u64,
     /// Of the layers' recipes, before compression and without what is kept as it is.
     recipe_bytes: u64,
+    /// What the recipes take of the packs, with what is kept as it is.
+    recipe_stored_bytes: u64,
     referrers: u64,
     left_out: u64,
     file_inodes: u64,
@@ -91,7 +93,8 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
     for (_, leaf) in (first..end).zip(catalogue.leaves_from(first)) {
         blob_bytes = blob_bytes.saturating_add(leaf.map_err(ToolError::Disk)?.size);
     }
-    let (mut layers, mut layer_bytes, mut whole_layer_bytes, mut recipe_bytes) = (0, 0_u64, 0_u64, 0_u64);
+    let (mut layers, mut layer_bytes, mut whole_layer_bytes) = (0, 0_u64, 0_u64);
+    let (mut recipe_bytes, mut recipe_stored_bytes) = (0_u64, 0_u64);
     for layer in disk.layers() {
         let Some(kept) = Kept::of(disk, &layer.map_err(ToolError::Disk)?.blob)? else {
             continue;
@@ -104,6 +107,10 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
         layer_bytes = layer_bytes.saturating_add(kept.size);
         whole_layer_bytes = whole_layer_bytes.saturating_add(kept.whole_bytes());
         recipe_bytes = recipe_bytes.saturating_add(recipe);
+        recipe_stored_bytes = kept
+            .recipe
+            .map_or(0, |recipe| recipe.stored_bytes)
+            .saturating_add(recipe_stored_bytes);
     }
     let (mut names, mut images) = (0, std::collections::BTreeSet::new());
     for image in disk.images(None, None) {
@@ -146,6 +153,7 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
         layer_bytes,
         whole_layer_bytes,
         recipe_bytes,
+        recipe_stored_bytes,
         referrers: count(Kind::Referrer)?,
         left_out: count(Kind::Absent)?,
         file_inodes: disk
@@ -204,11 +212,11 @@ fn print(info: &Info, output: &Output) -> Result<(), ToolError> {
     row(
         "layers",
         format!(
-            "{}, {}: {} kept as they are, the rest made again by {} of recipes",
+            "{}, {}: {} kept as they are, the rest made again; recipes take {} of the packs",
             info.layers,
             bytes(info.layer_bytes),
             bytes(info.whole_layer_bytes),
-            bytes(info.recipe_bytes)
+            bytes(info.recipe_stored_bytes)
         ),
     )?;
     row("referrers", info.referrers.to_string())?;

@@ -73,6 +73,9 @@ struct ListedLayer {
     /// Bytes of its recipe before compression, those kept as they are among them.
     #[serde(skip_serializing_if = "Option::is_none")]
     recipe_bytes: Option<u64>,
+    /// What the recipe takes of the packs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored_bytes: Option<u64>,
     /// What the rest is made again with.
     encoders: Vec<String>,
     /// Why it is kept as it is.
@@ -182,6 +185,7 @@ fn list_layers(disk: &Disk, output: &Output) -> Result<Vec<ListedLayer>, ToolErr
             size: kept.size,
             kept_bytes: kept.whole_bytes(),
             recipe_bytes: kept.recipe.as_ref().map(|recipe| recipe.recipe_bytes),
+            stored_bytes: kept.recipe.as_ref().map(|recipe| recipe.stored_bytes),
             encoders: kept
                 .recipe
                 .as_ref()
@@ -189,7 +193,7 @@ fn list_layers(disk: &Disk, output: &Output) -> Result<Vec<ListedLayer>, ToolErr
                 .unwrap_or_default(),
             why: kept.why().map(str::to_owned),
         };
-        let how = match (&entry.recipe_bytes, &entry.why) {
+        let how = match (&entry.stored_bytes, &entry.why) {
             (Some(recipe), why) => format!(
                 "made again ({}) by a recipe of {}{}",
                 entry.encoders.join(", "),

@@ -19,6 +19,7 @@ pub struct Args {
 pub fn run(args: &Args, output: &Output, asked: Option<PathBuf>) -> Result<Exit, ToolError> {
     let medium = locate::medium(&args.medium)?;
     let options = IngestOptions {
+        level: holdall::pack::Level::default(),
         state: state::folder(asked)?,
         interrupted: signal::interrupted()?,
     };

@@ -12,7 +12,7 @@ use crate::progress::Warnings;
 use crate::verb::mount;
 use crate::{cache_size, locate, signal, state};
 use holdall::ids::PageHash;
-use holdall::reader::Disk;
+use holdall::reader::{Disk, RebuiltOptions};
 use holdall_images::containerd::registration::LayerLinks;
 use holdall_images::registry::{self, RegistryOptions};
 use loader::{Loader, Registering};
@@ -70,12 +70,23 @@ pub struct Args {
     /// Memory for checked frames, as 64M
     #[arg(long, value_name = "BYTES", value_parser = cache_size::parse)]
     cache_size: Option<u64>,
+    /// Keep up to so much of the layers that were made again on the node's own disk (in its state folder), as 10G: they are not made
+    /// twice then
+    #[arg(long, value_name = "BYTES", value_parser = cache_size::parse)]
+    layer_cache: Option<u64>,
 }
 
 impl Args {
     /// Opens the disk, if it is the one to be trusted.
-    fn open(&self, output: &Output) -> Result<Disk, ToolError> {
-        let disk = locate::disk(&self.medium, self.generation, self.cache_size)?;
+    fn open(&self, asked_state: Option<&PathBuf>, output: &Output) -> Result<Disk, ToolError> {
+        let rebuilt = match self.layer_cache {
+            Some(most_bytes) => Some(RebuiltOptions {
+                folder: state::folder(asked_state.cloned())?.join("layers"),
+                most_bytes,
+            }),
+            None => None,
+        };
+        let disk = locate::disk_keeping(&self.medium, self.generation, self.cache_size, rebuilt)?;
         disk.warnings().iter().for_each(|warning| output.warn(warning));
         match self.root {
             Some(root) if root != disk.root_hash() => Err(ToolError::Refused(format!(
@@ -144,7 +155,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let _entered = runtime.enter();
     let mut loader = match &args.snapshotter {
         Some(socket) => {
-            let state = state::folder(asked_state)?;
+            let state = state::folder(asked_state.clone())?;
             let chains = mountpoint.clone().unwrap_or_default();
             let registering = args.containerd.as_ref().map(|socket| Registering {
                 socket: socket.clone(),
@@ -170,12 +181,13 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     };
     // containerd may be waiting for the snapshotter's socket: the node's other images do not need the disk.
     loader::notify_ready(loader.is_some());
+    let open = || args.open(asked_state.as_ref(), output);
     let disk = match &loader {
-        Some(_) => match loader::wait_for_disk(|| args.open(output), &args.medium, &stop, output)? {
+        Some(_) => match loader::wait_for_disk(open, &args.medium, &stop, output)? {
             Some(disk) => disk,
             None => return Ok(Exit::Done),
         },
-        None => args.open(output)?,
+        None => open()?,
     };
     let mounted = mountpoint
         .as_deref()

@@ -32,6 +32,27 @@ impl BitWriter {
         }
     }
 
+    /// Appends strings of at most 48 bits, at most `most` of them: a count, and bits above which there are zeros.
+    #[inline]
+    pub fn write_all(&mut self, strings: impl Iterator<Item = (u64, u32)>, most: usize) {
+        const LONGEST: usize = 6;
+        self.settle();
+        let mut at = self.bytes.len();
+        self.bytes.resize(at + most * LONGEST + 8, 0);
+        let (mut held, mut count) = (self.held, self.count);
+        for (bits, more) in strings.take(most) {
+            held |= bits << count;
+            count += more;
+            self.bytes[at..at + 8].copy_from_slice(&held.to_le_bytes());
+            let whole = count >> 3;
+            at += whole as usize;
+            held >>= whole * 8;
+            count &= 7;
+        }
+        self.bytes.truncate(at);
+        (self.held, self.count) = (held, count);
+    }
+
     /// Bits so far, with those carried in.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -102,4 +123,37 @@ pub struct Bits {
     pub bytes: Vec<u8>,
     /// How many.
     pub count: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_written_at_once_are_those_written_one_by_one() {
+        let mut state = 5u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state >> 13
+        };
+        for carried in 0..8 {
+            let strings: Vec<(u64, u32)> = (0..500)
+                .map(|_| {
+                    let count = (random() % 49) as u32;
+                    (random() & ((1 << count) - 1), count)
+                })
+                .collect();
+            let mut one = BitWriter::carrying(0x55, carried);
+            for (bits, count) in &strings {
+                one.write(bits & 0xffff_ffff, (*count).min(32));
+                one.write(bits >> 32, count.saturating_sub(32));
+            }
+            let mut all = BitWriter::carrying(0x55, carried);
+            all.write_all(strings.iter().copied(), strings.len());
+            assert_eq!(all.len(), one.len());
+            all.write(3, 2);
+            one.write(3, 2);
+            assert_eq!(all.finish(), one.finish());
+        }
+    }
 }

@@ -7,19 +7,26 @@ use super::correction::{Correction, CorrectionReader, CorrectionWriter, Damage};
 use super::inflate::{Block, Codes, Shape, fixed};
 use super::segment::{BLOCKS_MAX, Input};
 use super::token::{
-    DISTANCE_BASE, DISTANCE_EXTRA, DISTANCES, END, LENGTH_BASE, LENGTH_EXTRA, LITERALS, Token, distance_code,
-    length_code,
+    DISTANCE_BASE, DISTANCE_EXTRA, DISTANCES, END, LENGTH_BASE, LENGTH_EXTRA, LENGTH_MIN, LITERALS, Token,
+    distance_code, length_code,
 };
 
 /// Says what the stream has, where a model predicts. A model calls [`token`](Self::token) and then
 /// [`ends`](Self::ends) for every token, and [`block`](Self::block) when a block has ended.
 pub trait Guide {
+    /// Whether the shapes of blocks do not matter to it.
+    const BLIND: bool = false;
+
     /// The next token, for the one that the model predicts. It never reaches beyond the segment's end.
     fn token(&mut self, predicted: Token) -> Token;
 
     /// Whether the block ends behind the last token, for what the model predicts. It does at the segment's end, and where
     /// nobody wants more.
     fn ends(&mut self, predicted: bool) -> bool;
+
+    /// Takes tokens that the stream has as predicted, and behind each of which its block goes on; of the last, that is not
+    /// asked. It may stop anywhere; what comes next is asked one by one. How many, and their plaintext's length.
+    fn accept(&mut self, predicted: &[Token]) -> (usize, usize);
 
     /// The tokens of the block so far.
     fn tokens(&self) -> &[Token];
@@ -187,6 +194,29 @@ impl Guide for Recorder<'_> {
             self.correct(&Correction::End);
         }
         actual
+    }
+
+    fn accept(&mut self, predicted: &[Token]) -> (usize, usize) {
+        let Some(block) = self.blocks.first().filter(|_| self.stored.is_none()) else {
+            return (0, 0);
+        };
+        let left = &self.tokens[self.count.min(block.tokens)..block.tokens];
+        let same = predicted
+            .iter()
+            .zip(left)
+            .take_while(|(predicted, actual)| predicted == actual)
+            .count();
+        // The block ends behind its last token.
+        let count = if same == left.len() && same < predicted.len() {
+            same.saturating_sub(1)
+        } else {
+            same
+        };
+        let length = left[..count].iter().map(|token| token.length()).sum();
+        self.count += count;
+        self.total += count as u64;
+        self.at += length;
+        (count, length)
     }
 
     fn tokens(&self) -> &[Token] {
@@ -365,6 +395,23 @@ impl Guide for Player<'_> {
         predicted
     }
 
+    fn accept(&mut self, predicted: &[Token]) -> (usize, usize) {
+        // A correction comes behind the last of these tokens at the earliest.
+        let most = self.next_at.saturating_sub(self.total + 1);
+        let predicted = &predicted[..predicted.len().min(usize::try_from(most).unwrap_or(usize::MAX))];
+        let left = self.end.saturating_sub(self.at);
+        let mut count = predicted.len();
+        let mut length: usize = predicted.iter().map(|token| token.length()).sum();
+        while length >= left && count > 0 {
+            count -= 1;
+            length -= predicted[count].length();
+        }
+        self.tokens.extend_from_slice(&predicted[..count]);
+        self.total += count as u64;
+        self.at += length;
+        (count, length)
+    }
+
     fn tokens(&self) -> &[Token] {
         &self.tokens
     }
@@ -460,34 +507,59 @@ pub(super) fn assign<const N: usize>(lengths: &[u8; N]) -> [Code; N] {
     codes
 }
 
+/// Tokens whose bits room is made for at once.
+const AT_ONCE: usize = 1 << 12;
+
 fn write_tokens(
     out: &mut BitWriter,
     literals: &[u8; LITERALS],
     distances: &[u8; DISTANCES],
     tokens: &[Token],
 ) {
-    let (literals, distances) = (assign(literals), assign(distances));
-    for token in tokens {
-        if token.is_literal() {
-            let code = literals[usize::from(token.byte())];
-            out.write(u64::from(code.bits), code.count);
-            continue;
-        }
-        let (length, distance) = (token.length(), token.distance());
+    /// A distance's code, and what is behind it; the last is a literal's, which has none.
+    #[derive(Clone, Copy, Default)]
+    struct Distance {
+        code: Code,
+        base: u32,
+        extra: u32,
+    }
+    let (literals, codes) = (assign(literals), assign(distances));
+    let mut words = [Code::default(); Token::INDICES];
+    let (bytes, lengths) = words.split_at_mut(END);
+    bytes.copy_from_slice(&literals[..END]);
+    for (word, length) in lengths.iter_mut().zip(LENGTH_MIN..) {
         let symbol = length_code(length);
-        let code = literals[257 + symbol];
-        let extra = (length - usize::from(LENGTH_BASE[symbol])) as u64;
-        out.write(
-            u64::from(code.bits) | extra << code.count,
-            code.count + u32::from(LENGTH_EXTRA[symbol]),
-        );
-        let symbol = distance_code(distance);
-        let code = distances[symbol];
-        let extra = (distance - usize::from(DISTANCE_BASE[symbol])) as u64;
-        out.write(
-            u64::from(code.bits) | extra << code.count,
-            code.count + u32::from(DISTANCE_EXTRA[symbol]),
-        );
+        let code = literals[END + 1 + symbol];
+        let extra = (length - usize::from(LENGTH_BASE[symbol])) as u32;
+        *word = Code {
+            bits: code.bits | extra << code.count,
+            count: code.count + u32::from(LENGTH_EXTRA[symbol]),
+        };
+    }
+    let mut distances = [Distance::default(); DISTANCES + 1];
+    let known = DISTANCE_BASE.into_iter().zip(DISTANCE_EXTRA);
+    for ((distance, code), (base, extra)) in distances.iter_mut().zip(codes).zip(known) {
+        *distance = Distance {
+            code,
+            base: base.into(),
+            extra: extra.into(),
+        };
+    }
+    // Literals and copies come in no order that a processor foretells, so both take the same steps.
+    let string = |token: &Token| {
+        let word = words[token.index()];
+        let back = token.distance();
+        let symbol = distance_code(back);
+        let distance = distances[if token.is_literal() { DISTANCES } else { symbol }];
+        let extra = (back as u32).wrapping_sub(distance.base) & ((1 << distance.extra) - 1);
+        let behind = distance.code.bits | extra << distance.code.count;
+        (
+            u64::from(word.bits) | u64::from(behind) << word.count,
+            word.count + distance.code.count + distance.extra,
+        )
+    };
+    for tokens in tokens.chunks(AT_ONCE) {
+        out.write_all(tokens.iter().map(string), AT_ONCE);
     }
     let end = literals[END];
     out.write(u64::from(end.bits), end.count);

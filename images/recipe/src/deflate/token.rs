@@ -57,6 +57,20 @@ impl Token {
         }
     }
 
+    /// A number below [`INDICES`](Self::INDICES): a literal's byte, or 256 and a copy's length less 3.
+    #[must_use]
+    #[inline]
+    pub const fn index(self) -> usize {
+        if self.is_literal() {
+            self.byte() as usize
+        } else {
+            256 | ((self.0 >> 16) & 0xff) as usize
+        }
+    }
+
+    /// How many there are of what [`index`](Self::index) gives.
+    pub const INDICES: usize = 512;
+
     /// How far back a copy reaches, from 1; what a literal gives here means nothing.
     #[must_use]
     pub const fn distance(self) -> usize {
@@ -145,11 +159,12 @@ pub const fn length_code(length: usize) -> usize {
 #[inline]
 pub const fn distance_code(distance: usize) -> usize {
     let distance = distance.wrapping_sub(1) & 0x7fff;
-    if distance < 256 {
-        DISTANCE_CODE[distance] as usize
+    let index = if distance < 256 {
+        distance
     } else {
-        DISTANCE_CODE[256 + (distance >> 7)] as usize
-    }
+        256 + (distance >> 7)
+    };
+    DISTANCE_CODE[index] as usize
 }
 
 #[cfg(test)]
@@ -181,10 +196,12 @@ mod tests {
     fn a_token_gives_back_what_it_was_made_of() {
         assert_eq!(Token::literal(7).byte(), 7);
         assert_eq!(Token::literal(7).length(), 1);
+        assert_eq!(Token::literal(7).index(), 7);
         for (length, distance) in [(3, 1), (258, 32_768), (100, 257)] {
             let token = Token::copy(length, distance);
             assert!(!token.is_literal());
             assert_eq!((token.length(), token.distance()), (length, distance));
+            assert_eq!(token.index(), 256 + length - LENGTH_MIN);
         }
     }
 }

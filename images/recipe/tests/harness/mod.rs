@@ -1,6 +1,8 @@
 //! Streams of real encoders, taken apart and put together again.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod inputs;
+
 use holdall_recipe::deflate::bits::BitWriter;
 use holdall_recipe::deflate::encoder::{Encoder, Models};
 use holdall_recipe::deflate::inflate::{Block, Inflater};
@@ -186,22 +188,60 @@ pub fn sample(size: usize) -> Vec<u8> {
 
 /// Builds the Go program in `tests/programs/NAME`, once, and gives where it is.
 pub fn program(name: &str) -> PathBuf {
+    build(name, name, &[], &[]).unwrap_or_else(|err| panic!("Go, which writes most layers, is needed: {err}"))
+}
+
+/// Builds the Go program in `tests/programs/NAME` as `out`, with these flags and variables, and gives where it is.
+///
+/// # Errors
+/// What went wrong, where the module or the toolchain it asks for cannot be had.
+pub fn build(name: &str, out: &str, flags: &[&str], variables: &[(&str, &str)]) -> Result<PathBuf, String> {
     let Some(folder) = option_env!("CARGO_TARGET_TMPDIR") else {
         panic!("cargo names a folder for tests' files");
     };
-    let out = PathBuf::from(folder).join(name);
+    let out = PathBuf::from(folder).join(out);
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/programs")
         .join(name);
     let built = Command::new("go")
-        .args(["build", "-o"])
+        .arg("build")
+        .args(flags)
+        .arg("-o")
         .arg(&out)
         .arg(".")
         .current_dir(&source)
-        .status()
-        .unwrap_or_else(|err| panic!("Go, which writes most layers, is needed: {err}"));
-    assert!(built.success(), "{}: {built}", source.display());
-    out
+        .envs(variables.iter().copied())
+        .output()
+        .map_err(|err| err.to_string())?;
+    if built.status.success() {
+        Ok(out)
+    } else {
+        Err(String::from_utf8_lossy(&built.stderr).into_owned())
+    }
+}
+
+/// Rebuilds a segment of `gzip` with bytes that are no corrections of it: it ends, in an error or in bytes whose number is
+/// bounded.
+pub fn rebuild_with_anything(gzip: &[u8], encoder: Encoder, tries: usize) {
+    let stream = read(member(gzip));
+    let segment = segments(&stream, usize::MAX).next().expect("a segment");
+    let mut random = inputs::Random::new(tries as u64);
+    let mut models = Models::default();
+    for _ in 0..tries {
+        let length = random.below(60);
+        let mask = if random.below(2) == 0 { 0x8f } else { 0xff };
+        let corrections: Vec<u8> = (0..length).map(|_| random.next() as u8 & mask).collect();
+        let out = rebuild(
+            encoder,
+            &mut models,
+            &segment.input,
+            &corrections,
+            BitWriter::default(),
+        );
+        if let Ok(out) = out {
+            assert!(out.len() / 8 <= stream.plain.len() as u64 * 4 + 100_000);
+        }
+    }
 }
 
 /// What Go's standard library makes of `plain` at that level, handed to it in pieces of `piece` bytes, or at once (0).

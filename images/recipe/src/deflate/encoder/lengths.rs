@@ -3,7 +3,7 @@
 use crate::deflate::bits::BitWriter;
 use crate::deflate::inflate::Codes;
 use crate::deflate::token::{
-    DISTANCE_EXTRA, DISTANCES, END, LENGTH_EXTRA, LITERALS, Token, distance_code, length_code,
+    DISTANCE_EXTRA, DISTANCES, END, LENGTH_EXTRA, LENGTH_MIN, LITERALS, Token, distance_code, length_code,
 };
 
 /// Most symbols of an alphabet.
@@ -24,16 +24,34 @@ impl Counts {
     /// Counts the tokens' symbols.
     #[must_use]
     pub fn of(tokens: &[Token]) -> Self {
+        // Literals and copies come in no order that a processor foretells, so both take the same steps; and every other
+        // token is counted elsewhere, so that none waits for the one before it.
+        const NO_DISTANCE: usize = DISTANCES;
+        let mut indices = [[0u32; Token::INDICES]; 2];
+        let mut distances = [[0u32; DISTANCES + 1]; 2];
+        for pair in tokens.chunks(2) {
+            for ((token, indices), distances) in pair.iter().zip(&mut indices).zip(&mut distances) {
+                indices[token.index()] += 1;
+                let symbol = distance_code(token.distance());
+                distances[if token.is_literal() { NO_DISTANCE } else { symbol }] += 1;
+            }
+        }
         let mut counts = Self {
             literals: [0; LITERALS],
             distances: [0; DISTANCES],
         };
-        for token in tokens {
-            if token.is_literal() {
-                counts.literals[usize::from(token.byte())] += 1;
-            } else {
-                counts.literals[END + 1 + length_code(token.length())] += 1;
-                counts.distances[distance_code(token.distance())] += 1;
+        for indices in &indices {
+            let (literals, lengths) = indices.split_at(END);
+            for (sum, count) in counts.literals.iter_mut().zip(literals) {
+                *sum += count;
+            }
+            for (length, count) in lengths.iter().enumerate() {
+                counts.literals[END + 1 + length_code(LENGTH_MIN + length)] += count;
+            }
+        }
+        for distances in &distances {
+            for (sum, count) in counts.distances.iter_mut().zip(distances) {
+                *sum += count;
             }
         }
         counts.literals[END] = 1;
@@ -89,25 +107,27 @@ pub fn package_merge(counts: &[u32], limit: usize, lengths: &mut [u8]) {
     let mut symbols = [[false; 2 * SYMBOLS]; BITS];
     let mut items = [0usize; BITS];
     let mut weights = [0u32; 2 * SYMBOLS];
-    let mut below = [0u32; 2 * SYMBOLS];
+    // Both lists end with a weight above all, so that merging needs no branch.
+    let (mut single, mut pairs) = ([u32::MAX; SYMBOLS + 1], [u32::MAX; SYMBOLS + 1]);
+    for (weight, (count, _)) in single.iter_mut().zip(order.iter()) {
+        *weight = *count;
+    }
     for level in 0..limit {
         let packages = if level == 0 { 0 } else { items[level - 1] / 2 };
-        let (mut symbol, mut package, mut count) = (0, 0, 0);
-        while count < wanted && (symbol < n || package < packages) {
-            let weight = if package < packages {
-                below[2 * package] + below[2 * package + 1]
-            } else {
-                u32::MAX
-            };
-            let take = symbol < n && (package >= packages || order[symbol].0 < weight);
-            weights[count] = if take { order[symbol].0 } else { weight };
-            symbols[level][count] = take;
+        for (pair, two) in pairs[..packages].iter_mut().zip(weights.as_chunks::<2>().0) {
+            *pair = two[0] + two[1];
+        }
+        pairs[packages] = u32::MAX;
+        let count = wanted.min(n + packages);
+        let (mut symbol, mut package) = (0, 0);
+        for (weight, is_symbol) in weights.iter_mut().zip(&mut symbols[level]).take(count) {
+            let take = single[symbol] < pairs[package];
+            *weight = single[symbol].min(pairs[package]);
+            *is_symbol = take;
             symbol += usize::from(take);
             package += usize::from(!take);
-            count += 1;
         }
         items[level] = count;
-        std::mem::swap(&mut weights, &mut below);
     }
     // A symbol has a bit for every level that it is taken at: the least frequent ones at most.
     let mut take = wanted;
@@ -128,6 +148,8 @@ pub fn package_merge(counts: &[u32], limit: usize, lengths: &mut [u8]) {
 pub enum Runs {
     /// As Go does: every run of its own, literals and distances as one.
     Go,
+    /// As zlib does: likewise, but no run goes on from the literals into the distances.
+    Zlib,
 }
 
 const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
@@ -162,9 +184,13 @@ impl Header {
         };
         match runs {
             Runs::Go => header.runs(literals.iter().chain(distances).copied()),
+            Runs::Zlib => {
+                header.runs(literals.iter().copied());
+                header.runs(distances.iter().copied());
+            }
         }
         code(&header.counts, &mut header.lengths);
-        while header.order > 4 && header.counts[ORDER[header.order - 1]] == 0 {
+        while header.order > 4 && header.lengths[ORDER[header.order - 1]] == 0 {
             header.order -= 1;
         }
         header

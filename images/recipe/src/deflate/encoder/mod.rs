@@ -3,16 +3,21 @@
 
 mod go;
 mod go_fast;
+mod klauspost;
 mod lengths;
 mod literal;
+mod zlib;
 
 use super::guide::Guide;
 use super::segment::Input;
 use go::Go;
 use go_fast::GoFast;
+pub use klauspost::Version;
+use klauspost::{Klauspost, Setting};
 use literal::Literal;
 use std::fmt;
 use std::str::FromStr;
+pub use zlib::Pigz;
 
 /// An encoder and its parameters. Its name, as [`Display`](fmt::Display) gives it, is part of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +28,39 @@ pub enum Encoder {
     Go {
         /// The level.
         level: i8,
+    },
+    /// GNU gzip at levels 1 to 9; its default is 6. Named `gzip:6`.
+    Gzip {
+        /// The level.
+        level: u8,
+    },
+    /// pigz at levels 1 to 9; its default is 6. Named `pigz:6`, `pigz-i:6`, `pigz:6:512`.
+    Pigz {
+        /// The level.
+        level: u8,
+        /// How it cuts its input.
+        cut: Pigz,
+    },
+    /// zlib at levels 1 to 9; its default, -1, is 6. Named `zlib:6`.
+    Zlib {
+        /// The level.
+        level: u8,
+    },
+    /// klauspost/compress, or what descends from it, at levels 1 to 9. Named `klauspost1.18:5`, `go1.27:6`.
+    Klauspost {
+        /// The version.
+        version: Version,
+        /// The level.
+        level: u8,
+    },
+    /// pgzip with that version of klauspost/compress. Named `pgzip1.18:5:1048576`.
+    Pgzip {
+        /// The version.
+        version: Version,
+        /// The level.
+        level: u8,
+        /// Plaintext of the blocks that it compresses each by itself.
+        block: u32,
     },
 }
 
@@ -37,10 +75,45 @@ impl Encoder {
         Self::Go { level: 8 },
         Self::Go { level: 3 },
         Self::Go { level: 2 },
+        Self::Gzip { level: 6 },
+        Self::Gzip { level: 9 },
+        Self::Gzip { level: 1 },
+        Self::Pigz {
+            level: 6,
+            cut: Pigz::DEFAULT,
+        },
+        Self::Zlib { level: 6 },
+        Self::Zlib { level: 9 },
+        Self::Zlib { level: 1 },
+        Self::pgzip(Version::V1_15, 1 << 20),
+        Self::pgzip(Version::V1_18, 1 << 20),
+        Self::pgzip(Version::V1_20, 1 << 20),
+        Self::pgzip(Version::V1_15, 256 << 10),
+        Self::pgzip(Version::V1_18, 256 << 10),
+        Self::pgzip(Version::V1_20, 256 << 10),
+        Self::klauspost(Version::Go1_27, 6),
+        Self::klauspost(Version::Go1_27, 9),
+        Self::klauspost(Version::Go1_27, 1),
+        Self::klauspost(Version::V1_18, 5),
+        Self::klauspost(Version::V1_15, 5),
+        Self::klauspost(Version::V1_20, 5),
         Self::Go { level: 1 },
         Self::Go { level: -2 },
         Self::Go { level: 0 },
     ];
+
+    const fn klauspost(version: Version, level: u8) -> Self {
+        Self::Klauspost { version, level }
+    }
+
+    /// pgzip at its default level.
+    const fn pgzip(version: Version, block: u32) -> Self {
+        Self::Pgzip {
+            version,
+            level: 5,
+            block,
+        }
+    }
 }
 
 impl fmt::Display for Encoder {
@@ -48,6 +121,15 @@ impl fmt::Display for Encoder {
         match self {
             Self::Literal => f.write_str("literal"),
             Self::Go { level } => write!(f, "go:{level}"),
+            Self::Gzip { level } => write!(f, "gzip:{level}"),
+            Self::Pigz { level, cut } => f.write_str(&cut.name(*level)),
+            Self::Zlib { level } => write!(f, "zlib:{level}"),
+            Self::Klauspost { version, level } => write!(f, "{}:{level}", version.name()),
+            Self::Pgzip {
+                version,
+                level,
+                block,
+            } => write!(f, "{}:{level}:{block}", version.pgzip()),
         }
     }
 }
@@ -68,9 +150,22 @@ impl FromStr for Encoder {
                 Err(UnknownEncoder)
             };
         }
+        if let Some(level) = name.strip_prefix("gzip:") {
+            return Ok(Self::Gzip {
+                level: zlib::level(level).ok_or(UnknownEncoder)?,
+            });
+        }
+        if let Some((level, cut)) = Pigz::parse(name) {
+            return Ok(Self::Pigz { level, cut });
+        }
+        if let Some(level) = name.strip_prefix("zlib:") {
+            return Ok(Self::Zlib {
+                level: zlib::level(level).ok_or(UnknownEncoder)?,
+            });
+        }
         match name {
             "literal" => Ok(Self::Literal),
-            _ => Err(UnknownEncoder),
+            _ => klauspost::named(name).ok_or(UnknownEncoder),
         }
     }
 }
@@ -86,6 +181,8 @@ pub trait Model {
 pub struct Models {
     literal: Literal,
     go: Go,
+    zlib: zlib::Family,
+    klauspost: Klauspost,
     go_fast: GoFast,
 }
 
@@ -96,6 +193,26 @@ impl Models {
             Encoder::Literal => self.literal.segment(input, guide),
             Encoder::Go { level: level @ ..2 } => go_fast::At(&mut self.go_fast, level).segment(input, guide),
             Encoder::Go { level } => go::At(&mut self.go, level).segment(input, guide),
+            Encoder::Gzip { level } => {
+                zlib::At(&mut self.zlib, zlib::Member::Gzip, level).segment(input, guide);
+            }
+            Encoder::Pigz { level, cut } => {
+                zlib::At(&mut self.zlib, zlib::Member::Pigz(cut), level).segment(input, guide);
+            }
+            Encoder::Zlib { level } => {
+                zlib::At(&mut self.zlib, zlib::Member::Zlib, level).segment(input, guide);
+            }
+            Encoder::Klauspost { version, level } => {
+                klauspost::At(&mut self.klauspost, Setting::new(version, level, None)).segment(input, guide);
+            }
+            Encoder::Pgzip {
+                version,
+                level,
+                block,
+            } => {
+                klauspost::At(&mut self.klauspost, Setting::new(version, level, Some(block)))
+                    .segment(input, guide);
+            }
         }
     }
 }

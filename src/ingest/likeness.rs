@@ -1,0 +1,90 @@
+//! Which frame a chunk is like: the base that a delta with it is compressed against.
+//!
+//! Features of what this run has written are in memory until their pack is whole, those of before in the host's index.
+
+use crate::error::Result;
+use crate::format::content::Place;
+use crate::index::Index;
+use crate::sketch::Feature;
+use crate::units::PackNumber;
+use parking_lot::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// How many of a chunk's features a frame must have: one alone is often a header that everything of a kind has.
+const ENOUGH: usize = 2;
+
+/// Finds bases. Shared by all writers of a run.
+#[derive(Debug)]
+pub(super) struct Likeness {
+    index: Arc<Index>,
+    /// Of frames of packs that are not whole yet.
+    fresh: Mutex<HashMap<Feature, Place>>,
+    /// Packs that the next generation lists, besides those from `first` on.
+    listed: HashSet<PackNumber>,
+    first: PackNumber,
+}
+
+impl Likeness {
+    /// `listed` are the packs that the run found and keeps, `first` is the first that it may begin.
+    pub(super) fn new(
+        index: Arc<Index>,
+        listed: impl IntoIterator<Item = PackNumber>,
+        first: PackNumber,
+    ) -> Self {
+        Self {
+            index,
+            fresh: Mutex::default(),
+            listed: listed.into_iter().collect(),
+            first,
+        }
+    }
+
+    /// The frame that has most of these features, and enough of them; of several the one that `preferred` names.
+    /// `name`, what the chunk is called, is enough by itself where nothing says otherwise.
+    pub(super) fn find(
+        &self,
+        features: &[Feature],
+        name: Option<Feature>,
+        preferred: impl Fn(&Place) -> bool,
+    ) -> Result<Option<Place>> {
+        let mut votes: Vec<(Place, usize)> = Vec::new();
+        let named = name.into_iter().map(|f| (f, ENOUGH));
+        for (feature, weight) in features.iter().map(|f| (*f, 1)).chain(named) {
+            let Some(place) = self.frame_of(feature)? else {
+                continue;
+            };
+            match votes.iter_mut().find(|(at, _)| *at == place) {
+                Some((_, count)) => *count += weight,
+                None => votes.push((place, weight)),
+            }
+        }
+        let best = votes
+            .into_iter()
+            .filter(|(_, count)| *count >= ENOUGH.min(features.len().max(1)))
+            .max_by_key(|(place, count)| (*count, preferred(place)));
+        Ok(best.map(|(place, _)| place))
+    }
+
+    fn frame_of(&self, feature: Feature) -> Result<Option<Place>> {
+        if let Some(place) = self.fresh.lock().get(&feature) {
+            return Ok(Some(*place));
+        }
+        let found = self.index.feature(feature)?;
+        Ok(found.filter(|place| place.pack >= self.first || self.listed.contains(&place.pack)))
+    }
+
+    /// A frame that may be a base was appended.
+    pub(super) fn enter(&self, features: &[Feature], place: Place) {
+        let mut fresh = self.fresh.lock();
+        for feature in features {
+            fresh.insert(*feature, place);
+        }
+    }
+
+    /// A pack is whole: what is known of its frames goes into the index.
+    pub(super) fn settle(&self) -> Result<()> {
+        let fresh = std::mem::take(&mut *self.fresh.lock());
+        self.index.put_features(&fresh)
+    }
+}

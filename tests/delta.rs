@@ -1,0 +1,378 @@
+//! Frames kept as the difference to another: written where it pays, read through their base, and what becomes of them when
+//! the base is lost or lies.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod sample;
+
+use holdall::Error;
+use holdall::format::frame::{Base, Codec, FrameChunk, FrameHeader, FrameKind};
+use holdall::format::pack::FrameRecord;
+use holdall::generation;
+use holdall::ids::{ChunkId, FrameHash, MediumId, Sha256};
+use holdall::ingest::{Ingest, IngestOptions};
+use holdall::medium::{Medium, MediumFile, MemoryMedium};
+use holdall::monitor::Silent;
+use holdall::pack::{self, EncodedFrame, Level, PackTables, PackWriter};
+use holdall::units::{PackNumber, index};
+use holdall::verify::{Report, VerifyOptions, verify};
+use std::sync::Arc;
+
+const SIZE: usize = 600_000;
+
+/// A file, and its next version: bytes changed all over, and some put in, so that no chunk is the same.
+fn versions() -> (Vec<u8>, Vec<u8>) {
+    let before = sample::noise(SIZE, 1);
+    let mut after = before.clone();
+    for at in (0..SIZE).step_by(1_500) {
+        after[at] ^= 0x55;
+    }
+    after.splice(5_000..5_000, sample::noise(77, 2));
+    (before, after)
+}
+
+struct Written {
+    medium: MemoryMedium,
+    shared: Arc<dyn Medium>,
+    state: tempfile::TempDir,
+}
+
+fn blank() -> Written {
+    let medium = MemoryMedium::new();
+    sample::init(&medium);
+    Written {
+        shared: Arc::new(medium.clone()),
+        medium,
+        state: tempfile::tempdir().unwrap(),
+    }
+}
+
+impl Written {
+    fn begin(&self, level: Level) -> Ingest {
+        let options = IngestOptions {
+            level,
+            state: self.state.path().to_owned(),
+            interrupted: Arc::default(),
+        };
+        Ingest::open(Arc::clone(&self.shared), &options, Arc::new(Silent)).unwrap()
+    }
+
+    fn add(&self, level: Level, blobs: &[Vec<u8>]) {
+        let ingest = self.begin(level);
+        sample::put(&ingest, blobs).unwrap();
+        ingest.commit().unwrap();
+    }
+
+    fn bytes(&self) -> u64 {
+        let packs = self.medium.packs().unwrap();
+        packs
+            .iter()
+            .map(|p| self.medium.len(MediumFile::Pack(*p)).unwrap().unwrap())
+            .sum()
+    }
+
+    /// All frames, with their packs.
+    fn frames(&self) -> Vec<(PackNumber, FrameRecord)> {
+        let root = generation::current(&self.medium, None).unwrap().root;
+        let mut out = Vec::new();
+        for pack in generation::pack_set(&self.medium, &root).unwrap() {
+            let tables = PackTables::open(&self.medium, &root.medium, &pack).unwrap();
+            let mut push = |_, frame| {
+                out.push((pack.number, frame));
+                Ok(())
+            };
+            tables.frames(&mut push).unwrap();
+        }
+        out
+    }
+
+    fn deltas(&self) -> Vec<(PackNumber, FrameRecord)> {
+        let mut frames = self.frames();
+        frames.retain(|(_, frame)| frame.codec == Codec::ZstdDelta);
+        frames
+    }
+
+    fn verified(&self, full: bool) -> Report {
+        let options = VerifyOptions {
+            full,
+            ..VerifyOptions::default()
+        };
+        verify(&self.shared, &options, &Silent).unwrap()
+    }
+
+    fn assert_whole(&self, blobs: &[&Vec<u8>]) {
+        for full in [false, true] {
+            let report = self.verified(full);
+            assert!(report.is_whole(), "{:?}", report.damages);
+        }
+        let disk = sample::open(&self.shared).unwrap();
+        blobs.iter().for_each(|blob| sample::read(&disk, blob).unwrap());
+    }
+}
+
+#[test]
+fn the_next_version_of_a_file_takes_what_has_changed() {
+    let (before, after) = versions();
+    let disk = blank();
+    disk.add(Level::Default, std::slice::from_ref(&before));
+    assert!(disk.deltas().is_empty());
+    let was = disk.bytes();
+    disk.add(Level::Default, std::slice::from_ref(&after));
+    let grown = disk.bytes() - was;
+    assert!(!disk.deltas().is_empty());
+    assert!(
+        grown < SIZE as u64 / 6,
+        "{grown} bytes for {SIZE} that hardly differ"
+    );
+    disk.assert_whole(&[&before, &after]);
+}
+
+#[test]
+fn both_in_one_run_and_an_index_made_anew_do_as_well() {
+    let (before, after) = versions();
+    let disk = blank();
+    disk.add(Level::Default, &[before.clone(), after.clone()]);
+    let elsewhere = Written {
+        state: tempfile::tempdir().unwrap(),
+        ..disk
+    };
+    elsewhere.assert_whole(&[&before, &after]);
+    let mut third = after.clone();
+    third[SIZE / 2] ^= 1;
+    elsewhere.add(Level::Default, std::slice::from_ref(&third));
+    elsewhere.assert_whole(&[&before, &after, &third]);
+}
+
+#[test]
+fn a_base_is_never_a_delta_however_many_versions_there_are() {
+    let (before, mut version) = versions();
+    let disk = blank();
+    disk.add(Level::Default, &[before]);
+    for n in 0..6_usize {
+        version[n * 50_000 + 3] ^= 0x77;
+        disk.add(Level::Default, std::slice::from_ref(&version));
+    }
+    let bases: Vec<_> = disk
+        .deltas()
+        .into_iter()
+        .filter_map(|(_, frame)| frame.base)
+        .collect();
+    assert!(bases.len() >= 6, "{}", bases.len());
+    let frames = disk.frames();
+    for base in bases {
+        let found = frames
+            .iter()
+            .find(|(_, frame)| frame.stored_hash == base)
+            .unwrap();
+        assert_ne!(found.1.codec, Codec::ZstdDelta);
+    }
+    disk.assert_whole(&[&version]);
+}
+
+#[test]
+fn strangers_are_kept_by_themselves_and_so_is_everything_at_the_fast_level() {
+    let (before, after) = versions();
+    let disk = blank();
+    disk.add(Level::Default, &[sample::noise(SIZE, 8), sample::words(SIZE, 9)]);
+    assert!(disk.deltas().is_empty());
+    disk.add(Level::Fast, &[before, after]);
+    assert!(disk.deltas().is_empty());
+}
+
+#[test]
+fn a_run_that_broke_off_is_taken_up_with_its_deltas() {
+    let (before, after) = versions();
+    for at_once in [false, true] {
+        let disk = blank();
+        if !at_once {
+            disk.add(Level::Default, std::slice::from_ref(&before));
+        }
+        {
+            let ingest = disk.begin(Level::Default);
+            sample::put(&ingest, &[before.clone(), after.clone()]).unwrap();
+        }
+        let was = disk.bytes();
+        disk.add(Level::Default, &[before.clone(), after.clone()]);
+        // A frame that was not full yet when the run broke off is written by the next.
+        assert!(disk.bytes() < was + 60_000, "{} after {was}", disk.bytes());
+        assert!(!disk.deltas().is_empty());
+        disk.assert_whole(&[&before, &after]);
+    }
+}
+
+#[test]
+fn a_damaged_base_costs_what_stands_on_it_and_verify_names_both() {
+    let (before, after) = versions();
+    let disk = blank();
+    let other = sample::words(SIZE, 5);
+    disk.add(Level::Default, &[before.clone(), other.clone()]);
+    disk.add(Level::Default, std::slice::from_ref(&after));
+    let hash = disk.deltas()[0].1.base.unwrap();
+    let (pack, base) = disk
+        .frames()
+        .into_iter()
+        .find(|(_, f)| f.stored_hash == hash)
+        .unwrap();
+    let at = index(base.offset.get() + base.frame_bytes) - 10;
+    disk.medium.tamper(MediumFile::Pack(pack), |bytes| bytes[at] ^= 1);
+    let opened = sample::open(&disk.shared).unwrap();
+    for blob in [&before, &after] {
+        let error = sample::read(&opened, blob).unwrap_err();
+        assert!(error.is_damage(), "{error}");
+    }
+    sample::read(&opened, &other).unwrap();
+    for full in [false, true] {
+        let report = disk.verified(full);
+        for blob in [&before, &after] {
+            assert!(report.damaged_blobs.contains(&Sha256::of(blob)), "full: {full}");
+        }
+        assert!(!report.damaged_blobs.contains(&Sha256::of(&other)));
+        assert!(
+            report
+                .damages
+                .iter()
+                .any(|d| d.text.contains("packs/000001.pack"))
+        );
+    }
+}
+
+/// A frame of these bytes, of that codec and base.
+fn frame(plain: &[u8], stored: Vec<u8>, base: Option<Base>) -> EncodedFrame {
+    let len = u32::try_from(plain.len()).unwrap();
+    let codec = if base.is_some() {
+        Codec::ZstdDelta
+    } else {
+        Codec::Raw
+    };
+    let header = FrameHeader {
+        codec,
+        kind: FrameKind::Plaintext,
+        plain_bytes: len,
+        stored_bytes: u32::try_from(stored.len()).unwrap(),
+        stored_hash: FrameHash::of(&stored),
+        base,
+        chunks: vec![FrameChunk {
+            id: ChunkId::of(plain),
+            len,
+        }],
+    };
+    EncodedFrame { header, stored }
+}
+
+/// A zstd frame of `plain` with nothing before it: as a delta it is one of any base.
+fn alone(plain: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(plain, 3).unwrap()
+}
+
+/// Appends a frame; where it is, as a delta of it says.
+fn append(writer: &mut PackWriter, frame: &EncodedFrame) -> Base {
+    let at = writer.append(frame).unwrap();
+    Base {
+        hash: frame.header.stored_hash,
+        pack: PackNumber::new(1),
+        frame: at,
+        frame_bytes: frame.header.frame_bytes(),
+    }
+}
+
+fn load(medium: &MemoryMedium, at: &Base) -> holdall::Result<Vec<u8>> {
+    pack::load(medium, &at.place()).map(|frame| frame.plain().to_vec())
+}
+
+#[test]
+fn bases_that_lie_are_refused_by_name() {
+    let medium = MemoryMedium::new();
+    let plain = sample::words(5_000, 3);
+    let mut writer = PackWriter::create(&medium, MediumId::from_bytes([7; 16]), PackNumber::new(1)).unwrap();
+    let raw = append(&mut writer, &frame(&plain, plain.clone(), None));
+    let good = append(&mut writer, &frame(&plain, alone(&plain), Some(raw)));
+    let of_delta = append(&mut writer, &frame(&plain, alone(&plain), Some(good)));
+    let renamed = Base {
+        hash: FrameHash::of(b"another"),
+        ..raw
+    };
+    let of_another = append(&mut writer, &frame(&plain, alone(&plain), Some(renamed)));
+    let beyond = Base {
+        pack: PackNumber::new(9),
+        ..raw
+    };
+    let of_missing = append(&mut writer, &frame(&plain, alone(&plain), Some(beyond)));
+    let shifted = Base {
+        frame: good.frame,
+        ..raw
+    };
+    let of_elsewhere = append(&mut writer, &frame(&plain, alone(&plain), Some(shifted)));
+    let huge = Base {
+        frame_bytes: u32::MAX,
+        ..raw
+    };
+    let of_huge = append(&mut writer, &frame(&plain, alone(&plain), Some(huge)));
+    // The header is not under the stored hash: a frame can name itself.
+    let own = Base {
+        hash: FrameHash::of(&alone(&plain)),
+        frame: holdall::units::PackOffset::new(u32::try_from(writer.written()).unwrap()),
+        ..good
+    };
+    let cyclic = append(&mut writer, &frame(&plain, alone(&plain), Some(own)));
+    writer.finish().unwrap();
+
+    assert_eq!(load(&medium, &good).unwrap(), plain);
+    let refused = |at: &Base, says: &str| {
+        let error = load(&medium, at).unwrap_err();
+        assert!(error.is_damage() && error.to_string().contains(says), "{error}");
+        error
+    };
+    assert!(matches!(
+        refused(&of_delta, "itself a delta"),
+        Error::Malformed { .. }
+    ));
+    assert!(matches!(
+        refused(&cyclic, "itself a delta"),
+        Error::Malformed { .. }
+    ));
+    assert!(matches!(refused(&of_another, "base"), Error::Mismatch { .. }));
+    assert!(matches!(
+        refused(&of_missing, "packs/000009.pack"),
+        Error::Missing { .. }
+    ));
+    refused(&of_elsewhere, "packs/000001.pack");
+    assert!(matches!(
+        refused(&of_huge, "frame of 4294967295 bytes"),
+        Error::Malformed { .. }
+    ));
+}
+
+#[test]
+fn a_delta_that_wants_more_than_it_declares_is_cut_short_by_an_error() {
+    let medium = MemoryMedium::new();
+    let plain = vec![b'x'; 900_000];
+    let mut writer = PackWriter::create(&medium, MediumId::from_bytes([7; 16]), PackNumber::new(1)).unwrap();
+    let under = plain[..200_000].to_vec();
+    let raw = append(&mut writer, &frame(&under, under.clone(), None));
+    let bomb = append(&mut writer, &frame(&under, alone(&plain), Some(raw)));
+    writer.finish().unwrap();
+    let error = load(&medium, &bomb).unwrap_err();
+    assert!(matches!(error, Error::Malformed { .. }), "{error}");
+}
+
+#[test]
+fn level_max_takes_less_and_is_read_the_same() {
+    let text: Vec<u8> = (0..120_000_u32)
+        .flat_map(|n| format!("line {} of {}\n", n * 7 % 1_000, n).into_bytes())
+        .collect();
+    let sizes: Vec<u64> = [Level::Fast, Level::Default, Level::Max]
+        .into_iter()
+        .map(|level| {
+            let disk = blank();
+            disk.add(level, std::slice::from_ref(&text));
+            disk.assert_whole(&[&text]);
+            disk.bytes()
+        })
+        .collect();
+    assert!(sizes[2] < sizes[1] && sizes[1] < sizes[0], "{sizes:?}");
+}
