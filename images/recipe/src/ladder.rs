@@ -4,11 +4,12 @@
 //! copies first, the best of them on more, the best of those on the whole segment, and each stops once it errs more than
 //! another did. What the file itself tells orders them and no more: it may be wrong.
 
-use crate::deflate::encoder::{Encoder, Models};
+use crate::deflate::encoder::{Encoder, Models, Pigz, Version};
 use crate::deflate::guide::Bounds;
 use crate::deflate::inflate::Block;
 use crate::deflate::segment::{Attempt, HISTORY, Input, attempt};
 use crate::deflate::token::{LENGTH_MAX, Token};
+use std::collections::HashSet;
 
 /// A segment, and how the stream writes it.
 #[derive(Debug, Clone, Copy)]
@@ -227,27 +228,86 @@ impl<'a> Sample<'a> {
 
 /// The candidates, the likeliest first.
 fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
-    // A block of nothing that is not the last ends a piece that was compressed by itself.
-    let pieces = segment.blocks.iter().any(|block| block.plain == 0 && !block.last);
+    let cuts = cuts(segment);
     let stored = segment.tokens.is_empty();
-    let mut candidates: Vec<(usize, Encoder)> = Encoder::CANDIDATES
-        .iter()
-        .map(|encoder| {
-            let name = encoder.to_string();
-            let (family, level) = (name.split(':').next().unwrap_or_default(), level(&name));
-            let c = ["zlib", "gzip", "pigz"]
-                .iter()
-                .any(|kind| family.starts_with(kind));
-            let signs = [
-                (level == "9") == (hints.effort == 2),
-                (level == "1") == (hints.effort == 4),
-                (level == "0") == stored,
-                c == (hints.system != 255),
-                family.starts_with('p') == pieces,
-            ];
-            (signs.iter().filter(|sign| !**sign).count(), *encoder)
-        })
-        .collect();
+    let mut seen = HashSet::new();
+    let mut candidates: Vec<(usize, Encoder)> = Vec::new();
+    for encoder in all(&cuts) {
+        let name = encoder.to_string();
+        // Not every level is one of every version's, nor every size a block's.
+        if name.parse() != Ok(encoder) || !seen.insert(encoder) {
+            continue;
+        }
+        let (family, level) = (name.split(':').next().unwrap_or_default(), level(&name));
+        let c = ["zlib", "gzip", "pigz"]
+            .iter()
+            .any(|kind| family.starts_with(kind));
+        let cut = ["pigz", "pgzip"].iter().any(|kind| family.starts_with(kind));
+        let signs = [
+            (level == "9") == (hints.effort == 2),
+            (level == "1") == (hints.effort == 4),
+            (level == "0") == stored,
+            c == (hints.system != 255),
+            cut != cuts.is_empty(),
+        ];
+        candidates.push((signs.iter().filter(|sign| !**sign).count(), encoder));
+    }
     candidates.sort_by_key(|(unlike, _)| *unlike);
     candidates.into_iter().map(|(_, encoder)| encoder).collect()
+}
+
+/// Every encoder that is known, the usual ones first; those that cut their input with blocks of these lengths.
+fn all(cuts: &[usize]) -> impl Iterator<Item = Encoder> {
+    const VERSIONS: [Version; 5] = [
+        Version::V1_18,
+        Version::V1_15,
+        Version::V1_20,
+        Version::V1_17,
+        Version::Go1_27,
+    ];
+    let plainly = (1..=9).flat_map(|level| {
+        let of_c = [Encoder::Zlib { level }, Encoder::Gzip { level }];
+        of_c.into_iter()
+            .chain(VERSIONS.map(|version| Encoder::Klauspost { version, level }))
+    });
+    let cut = cuts.iter().flat_map(|cut| {
+        let block = u32::try_from(*cut).unwrap_or(0);
+        (1..=9).flat_map(move |level| {
+            let pigz = [false, true].map(|independent| Encoder::Pigz {
+                level,
+                cut: Pigz {
+                    block: if block % 1024 == 0 { block / 1024 } else { 0 },
+                    independent,
+                },
+            });
+            pigz.into_iter().chain(VERSIONS.map(|version| Encoder::Pgzip {
+                version,
+                level,
+                block,
+            }))
+        })
+    });
+    Encoder::CANDIDATES.iter().copied().chain(cut).chain(plainly)
+}
+
+/// How long the blocks may be that are compressed each by itself: behind each is a block of nothing that is not the last. A
+/// segment ends with the block at whose end it has a mebibyte; where that is exactly one, it may be one that they cut.
+fn cuts(segment: &Segment<'_>) -> Vec<usize> {
+    const USUAL: usize = 1 << 20;
+    let Input {
+        start, end, offset, ..
+    } = segment.input;
+    let mut at = 0;
+    let mut ends = segment.blocks.iter().filter_map(|block| {
+        at += block.plain;
+        (block.plain == 0 && !block.last && at > 0).then_some(at)
+    });
+    let (first, second) = (ends.next(), ends.next());
+    let offset = usize::try_from(offset).unwrap_or(0);
+    match (first, second) {
+        (Some(first), Some(second)) if second > first && offset > 0 => vec![second - first],
+        (Some(first), _) => vec![offset + first],
+        _ if (offset + end - start) % USUAL == 0 => vec![USUAL],
+        _ => Vec::new(),
+    }
 }

@@ -69,7 +69,7 @@ fn each_level_is_found_in_files_of_any_size() {
         }
         let gzip = go(level, 0, &plain);
         let choice = found(&mut models, &gzip, &read(member(&gzip))).unwrap();
-        assert_eq!(choice.encoder.to_string(), format!("go:{level}"));
+        assert_eq!(choice.encoder, Encoder::Go { level });
     }
 }
 
@@ -133,6 +133,22 @@ fn a_model_that_errs_too_often_is_stopped_at_once() {
             "{}",
             tried.errors
         );
+    }
+}
+
+#[test]
+fn how_pigz_cuts_is_told_by_where_its_blocks_end() {
+    let plain = sample(3 << 20);
+    for (arguments, name) in [
+        (&["-6"][..], "pigz:6"),
+        (&["-3", "-b", "512"], "pigz:3:512"),
+        (&["-9", "-b", "1024"], "pigz:9:1024"),
+        (&["-i", "-1"], "pigz-i:1"),
+    ] {
+        let gzip = run(Command::new("pigz").args(arguments), &plain);
+        let (bytes, names) = made_of(&parts(&gzip));
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+        assert!(bytes < gzip.len() / 200, "{name}: {bytes} of {}", gzip.len());
     }
 }
 
