@@ -30,7 +30,7 @@ fn main() {
     // Each token is corrected to a literal, so that the next byte is searched too.
     let literals: Vec<u8> = [0, 0].into_iter().chain([8, 0].repeat(size - 1)).collect();
     let mut models = Models::default();
-    for encoder in Encoder::CANDIDATES {
+    for encoder in Encoder::candidates() {
         let mut told = format!("{encoder:10}");
         for (what, plain) in [("zeros", &zeros), ("runs", &runs), ("letters", &letters)] {
             for (how, corrections) in [("", &[][..]), (" as literals", &literals)] {
@@ -41,7 +41,7 @@ fn main() {
                     offset: 0,
                 };
                 let start = Instant::now();
-                let out = rebuild(*encoder, &mut models, &input, corrections, BitWriter::default());
+                let out = rebuild(encoder, &mut models, &input, corrections, BitWriter::default());
                 let bytes = out.map_or(0, |out| out.len() / 8) >> 10;
                 told += &format!("  {what}{how} {:.1} s {bytes} KiB", start.elapsed().as_secs_f64());
             }

@@ -234,7 +234,7 @@ fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
     let mut candidates: Vec<(usize, Encoder)> = Vec::new();
     for encoder in all(&cuts) {
         let name = encoder.to_string();
-        // Not every level is one of every version's, nor every size a block's.
+        // Not every length is a block's.
         if name.parse() != Ok(encoder) || !seen.insert(encoder) {
             continue;
         }
@@ -256,20 +256,8 @@ fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
     candidates.into_iter().map(|(_, encoder)| encoder).collect()
 }
 
-/// Every encoder that is known, the usual ones first; those that cut their input with blocks of these lengths.
+/// Those of any stream, and those that cut their input with blocks of these lengths.
 fn all(cuts: &[usize]) -> impl Iterator<Item = Encoder> {
-    const VERSIONS: [Version; 5] = [
-        Version::V1_18,
-        Version::V1_15,
-        Version::V1_20,
-        Version::V1_17,
-        Version::Go1_27,
-    ];
-    let plainly = (1..=9).flat_map(|level| {
-        let of_c = [Encoder::Zlib { level }, Encoder::Gzip { level }];
-        of_c.into_iter()
-            .chain(VERSIONS.map(|version| Encoder::Klauspost { version, level }))
-    });
     let cut = cuts.iter().flat_map(|cut| {
         let block = u32::try_from(*cut).unwrap_or(0);
         (1..=9).flat_map(move |level| {
@@ -280,14 +268,15 @@ fn all(cuts: &[usize]) -> impl Iterator<Item = Encoder> {
                     independent,
                 },
             });
-            pigz.into_iter().chain(VERSIONS.map(|version| Encoder::Pgzip {
+            let pgzip = Version::at(level, true).map(move |version| Encoder::Pgzip {
                 version,
                 level,
                 block,
-            }))
+            });
+            pigz.into_iter().chain(pgzip)
         })
     });
-    Encoder::CANDIDATES.iter().copied().chain(cut).chain(plainly)
+    Encoder::candidates().chain(cut)
 }
 
 /// How long the blocks may be that are compressed each by itself: behind each is a block of nothing that is not the last. A

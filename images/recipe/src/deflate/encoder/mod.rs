@@ -65,54 +65,37 @@ pub enum Encoder {
 }
 
 impl Encoder {
-    /// What a stream is tried with when nothing is known of it, the likeliest first.
-    pub const CANDIDATES: &'static [Self] = &[
-        Self::Go { level: 6 },
-        Self::Go { level: 9 },
-        Self::Go { level: 5 },
-        Self::Go { level: 4 },
-        Self::Go { level: 7 },
-        Self::Go { level: 8 },
-        Self::Go { level: 3 },
-        Self::Go { level: 2 },
-        Self::Gzip { level: 6 },
-        Self::Gzip { level: 9 },
-        Self::Gzip { level: 1 },
-        Self::Pigz {
-            level: 6,
-            cut: Pigz::DEFAULT,
-        },
-        Self::Zlib { level: 6 },
-        Self::Zlib { level: 9 },
-        Self::Zlib { level: 1 },
-        Self::pgzip(Version::V1_15, 1 << 20),
-        Self::pgzip(Version::V1_18, 1 << 20),
-        Self::pgzip(Version::V1_20, 1 << 20),
-        Self::pgzip(Version::V1_15, 256 << 10),
-        Self::pgzip(Version::V1_18, 256 << 10),
-        Self::pgzip(Version::V1_20, 256 << 10),
-        Self::klauspost(Version::Go1_27, 6),
-        Self::klauspost(Version::Go1_27, 9),
-        Self::klauspost(Version::Go1_27, 1),
-        Self::klauspost(Version::V1_18, 5),
-        Self::klauspost(Version::V1_15, 5),
-        Self::klauspost(Version::V1_20, 5),
-        Self::Go { level: 1 },
-        Self::Go { level: -2 },
-        Self::Go { level: 0 },
-    ];
-
-    const fn klauspost(version: Version, level: u8) -> Self {
-        Self::Klauspost { version, level }
-    }
-
-    /// pgzip at its default level.
-    const fn pgzip(version: Version, block: u32) -> Self {
-        Self::Pgzip {
-            version,
-            level: 5,
-            block,
-        }
+    /// What a stream is tried with when nothing is known of it, the likeliest first: what people write at the defaults, then
+    /// every level of every family, pgzip with the blocks that are its own default and that of umoci.
+    pub fn candidates() -> impl Iterator<Item = Self> {
+        let go = |level| Self::Go { level };
+        let usual = [go(6), go(9), go(5), go(4), go(1)];
+        let others = [7, 8, 3, 2, -2, 0].map(go);
+        let blocks = [1 << 20, 256 << 10];
+        let pgzip = move |level| {
+            let made = move |version| {
+                blocks.map(|block| Self::Pgzip {
+                    version,
+                    level,
+                    block,
+                })
+            };
+            Version::at(level, true).flat_map(made)
+        };
+        let klauspost =
+            |level| Version::at(level, false).map(move |version| Self::Klauspost { version, level });
+        let zlib = |level| {
+            let pigz = [Pigz::DEFAULT, Pigz::INDEPENDENT].map(|cut| Self::Pigz { level, cut });
+            [Self::Gzip { level }, Self::Zlib { level }]
+                .into_iter()
+                .chain(pigz)
+        };
+        let defaults = pgzip(5).chain(klauspost(6)).chain(klauspost(5));
+        let defaults = [6, 9, 1].into_iter().flat_map(zlib).chain(defaults);
+        let rest = [2, 3, 4, 5, 7, 8].into_iter().flat_map(zlib);
+        let rest = rest.chain([1, 2, 3, 4, 6, 7, 8, 9].into_iter().flat_map(pgzip));
+        let rest = rest.chain([1, 2, 3, 4, 7, 8, 9].into_iter().flat_map(klauspost));
+        usual.into_iter().chain(defaults).chain(others).chain(rest)
     }
 }
 

@@ -102,6 +102,11 @@ impl Pigz {
         block: 128,
         independent: false,
     };
+    /// With `-i`.
+    pub const INDEPENDENT: Self = Self {
+        independent: true,
+        ..Self::DEFAULT
+    };
 
     /// The level, and how input is cut, that a name says: `pigz:6`, `pigz-i:6`, `pigz:6:512`.
     pub(super) fn parse(name: &str) -> Option<(u8, Self)> {
