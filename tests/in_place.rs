@@ -160,6 +160,14 @@ fn what_is_no_tree_is_carried_as_bytes_and_said() {
     // Links on the way: each path of 45 goes on where the last one ended.
     deeper.push(header("round", 0, b'2', "round"));
     deeper.push(file("round/x", b"x"));
+    let plain = stage.path("plain.tar");
+    std::fs::write(
+        &plain,
+        tar(&[file("a", &noise(90_000, 3)), file("b", &[b'b'; 50_000])]),
+    )
+    .unwrap();
+    sh(&format!("gzip -6 {}", plain.display()));
+    let gzip = std::fs::read(plain.with_extension("tar.gz")).unwrap();
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("noise", noise(100_000, 1), "not a tar"),
         ("absolute-up", tar(&[file("a/../../b", b"x")]), ".."),
@@ -188,6 +196,22 @@ fn what_is_no_tree_is_carried_as_bytes_and_said() {
             "larger-than-sparse",
             tar(&[header("s", 17 << 30, b'0', "")]),
             "limit",
+        ),
+        // Of these a recipe is begun, too.
+        (
+            "gzip-cut",
+            gzip[..gzip.len() - 30_000].to_vec(),
+            "breaks off in its compressed stream",
+        ),
+        (
+            "gzip-without-its-trailer",
+            gzip[..gzip.len() - 8].to_vec(),
+            "breaks off in its compressed stream",
+        ),
+        (
+            "gzip-and-more",
+            [gzip.as_slice(), b"garbage"].concat(),
+            "something that is not gzip follows it",
         ),
     ];
     for (name, layer, why) in cases {

@@ -15,9 +15,9 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(([which, at, start, end, corrections, often], rest)) = bytes.split_first_chunk() else {
         return;
     };
-    let encoder = match Encoder::CANDIDATES.get(usize::from(*which) % (Encoder::CANDIDATES.len() + 1)) {
-        Some(encoder) => *encoder,
-        None => Encoder::Literal,
+    let mut encoders = Encoder::candidates().chain([Encoder::Literal]);
+    let Some(encoder) = encoders.nth(usize::from(*which)) else {
+        return;
     };
     let (corrections, some) = rest.split_at(rest.len() * usize::from(*corrections) / 256);
     // Short inputs make long plaintext too.

@@ -52,7 +52,7 @@ impl Kept {
         Some(match self.magic.as_slice() {
             [0x1f, 0x8b, ..] if self.size < crate::copy::RETRACED_MIN => "a recipe would be larger",
             [0x1f, 0x8b, ..] => {
-                "written at level fast, or its tar cannot be taken apart, or one of its entries replaces another"
+                "written at level fast, or its gzip or tar cannot be taken apart, or one of its entries replaces another"
             }
             [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
                 "compressed with zstd, which each version of its encoder does in another way"

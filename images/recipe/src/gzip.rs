@@ -15,14 +15,15 @@ use std::rc::Rc;
 
 /// Plaintext after which a segment ends with the block: 1 MiB.
 const SEGMENT: usize = 1 << 20;
-/// A segment is kept as it is where its corrections would take more than this share of its bytes: an eighth.
-const SHARE: u64 = 8;
+/// A segment is kept as it is where its corrections would take more than this share of its bytes: a half.
+const SHARE: u64 = 2;
 /// Segments that no model fits, one after the other, after which no model is tried any more.
 const MISSES_MAX: u32 = 3;
 /// Segments behind the first that the encoder is looked for anew, where what was found before errs.
 const SEARCHES: u32 = 4;
-/// It does where errors take more than this share of a segment's bytes: 1/128.
-const ERRORS_SHARE: u64 = 128;
+/// It does where errors take more than this share of a segment's bytes, and much more than where it was found.
+const ERRORS_SHARE: f64 = 1.0 / 128.0;
+const MUCH_MORE: f64 = 1.5;
 /// Longest header of a member, name and comment included.
 const HEADER_MAX: u64 = 64 << 10;
 
@@ -196,8 +197,9 @@ pub struct GzipReader<R: Read> {
     hints: Hints,
     encoder: Option<Encoder>,
     misses: u32,
-    /// Searches that are left.
+    /// Searches that are left, and the share of a segment's bytes that errors took after the last.
     searches: u32,
+    usual: f64,
     waiting: VecDeque<Waiting>,
     /// Where the last part ends, in bits of the source.
     parted: u64,
@@ -240,6 +242,7 @@ impl<R: Read> GzipReader<R> {
             encoder: None,
             misses: 0,
             searches: SEARCHES,
+            usual: 0.0,
             waiting: VecDeque::new(),
             parted: 0,
             parts: Vec::new(),
@@ -326,6 +329,7 @@ impl<R: Read> GzipReader<R> {
         let low = closed.start.saturating_sub(HISTORY).max(member);
         let high = self.plain.len().min(closed.end + LOOKAHEAD);
         let bits = closed.bits - self.waiting.back().map_or(self.parted, |waiting| waiting.end);
+        let share = ERRORS_SHARE.max(self.usual * MUCH_MORE);
         let answer = (self.misses < MISSES_MAX).then(|| {
             submit(Job {
                 bytes: self.plain[low..high].to_vec(),
@@ -336,7 +340,7 @@ impl<R: Read> GzipReader<R> {
                 blocks: closed.blocks,
                 limit: (bits / 8 / SHARE) as usize,
                 encoder: self.encoder,
-                tolerated: (self.searches > 0).then_some((bits / 8 / ERRORS_SHARE) as usize),
+                tolerated: (self.searches > 0).then_some((bits as f64 / 8.0 * share) as usize),
                 hints: self.hints,
             })
         });
@@ -385,14 +389,16 @@ impl<R: Read> GzipReader<R> {
         let wanted = answer.is_some();
         // A pool that is gone predicts nothing: the bytes are kept.
         let recorded = answer.and_then(|answer| answer.recv().ok());
-        let searched = recorded.as_ref().is_some_and(|recorded| recorded.searched);
-        self.searches -= u32::from(searched && asked.is_some() && self.searches > 0);
         let mut remembered = self.remembered.borrow_mut();
         let phase = (self.parted & 7) as u8;
         let carry = remembered.front().copied().unwrap_or(0) & ((1 << phase) - 1);
         let count = (end / 8 - self.parted / 8) as usize;
         let count = count.min(remembered.len());
         let bytes: Vec<u8> = remembered.drain(..count).collect();
+        if let Some(recorded) = recorded.as_ref().filter(|recorded| recorded.searched) {
+            self.searches -= u32::from(asked.is_some() && self.searches > 0);
+            self.usual = recorded.errors as f64 / count.max(1) as f64;
+        }
         self.parted = end;
         let (phase, carry, matter) = match recorded.and_then(|recorded| recorded.made) {
             Some((encoder, corrections)) => {

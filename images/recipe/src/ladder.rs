@@ -4,11 +4,12 @@
 //! copies first, the best of them on more, the best of those on the whole segment, and each stops once it errs more than
 //! another did. What the file itself tells orders them and no more: it may be wrong.
 
-use crate::deflate::encoder::{Encoder, Models};
+use crate::deflate::encoder::{Encoder, Models, Pigz, Version};
 use crate::deflate::guide::Bounds;
 use crate::deflate::inflate::Block;
 use crate::deflate::segment::{Attempt, HISTORY, Input, attempt};
 use crate::deflate::token::{LENGTH_MAX, Token};
+use std::collections::HashSet;
 
 /// A segment, and how the stream writes it.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,8 @@ const OTHERS: usize = 16;
 const TELLING: usize = 64;
 /// Whole segments that are tried with candidates that have not erred so far, ahead of the others.
 const EARLY: usize = 4;
+/// More of what the limit allows for than one part in so many is not how the encoder itself errs.
+const MUCH: usize = 16;
 /// What errs in proportion more often than the limit allows for, times this, is out: the rest may be more like it.
 const HOPELESS: usize = 2;
 /// Bytes of errors more than twice those of the best after which a candidate is out.
@@ -97,10 +100,11 @@ pub fn choose(models: &mut Models, segment: &Segment<'_>, hints: Hints, limit: u
             fewest = fewest.min(errors);
             standing.push((errors, encoder));
         }
-        // Those that are equal stay in the order of the field.
-        standing.sort_by_key(|(errors, _)| *errors);
-        standing.truncate(stay);
         let share = sample.share(until);
+        let much = (share * (limit / MUCH) as f64) as usize;
+        // Those that are equal stay in the order of the field.
+        standing.sort_by_key(|(errors, encoder)| weighed(*encoder, *errors, much));
+        standing.truncate(stay);
         standing.retain(|(errors, _)| {
             *errors <= fewest * 2 + SLACK && (*errors as f64) <= share * (limit * HOPELESS) as f64
         });
@@ -108,13 +112,29 @@ pub fn choose(models: &mut Models, segment: &Segment<'_>, hints: Hints, limit: u
     }
     let mut best: Option<Choice> = None;
     for encoder in field {
-        let most = best.as_ref().map_or(usize::MAX, |best| best.errors);
-        best = match (best, whole(models, encoder, most)) {
-            (Some(best), Some(other)) if best.errors <= other.errors => Some(best),
-            (best, other) => other.or(best),
-        };
+        let other = whole(models, encoder, usize::MAX);
+        best = best.into_iter().chain(other).min_by_key(|choice| {
+            // Of two that are equal the first is taken.
+            weighed(choice.encoder, choice.errors, limit / MUCH)
+        });
     }
     best
+}
+
+/// The errors, more of them for slow levels where they are many: then none of the encoders wrote the stream, and of two that
+/// do about as well the one that is carried out sooner is better.
+fn weighed(encoder: Encoder, errors: usize, much: usize) -> usize {
+    let slow = ["8", "9"].contains(&level(&encoder.to_string()));
+    if slow && errors > much {
+        errors + errors / 4
+    } else {
+        errors
+    }
+}
+
+/// The level in an encoder's name; empty where it has none.
+fn level(name: &str) -> &str {
+    name.split(':').nth(1).unwrap_or_default()
 }
 
 fn choice(encoder: Encoder, attempt: Attempt) -> Option<Choice> {
@@ -208,25 +228,75 @@ impl<'a> Sample<'a> {
 
 /// The candidates, the likeliest first.
 fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
-    // A block of nothing that is not the last ends a piece that was compressed by itself.
-    let pieces = segment.blocks.iter().any(|block| block.plain == 0 && !block.last);
+    let cuts = cuts(segment);
     let stored = segment.tokens.is_empty();
-    let mut candidates: Vec<(usize, Encoder)> = Encoder::candidates()
-        .map(|encoder| {
-            let name = encoder.to_string();
-            let (family, level) = name.split_once(':').unwrap_or((&name, ""));
-            let level = level.split(':').next().unwrap_or_default();
-            let c = ["zlib", "gzip", "pigz"].contains(&family);
-            let signs = [
-                (level == "9") == (hints.effort == 2),
-                (level == "1") == (hints.effort == 4),
-                (level == "0") == stored,
-                c == (hints.system != 255),
-                family.starts_with('p') == pieces,
-            ];
-            (signs.iter().filter(|sign| !**sign).count(), encoder)
-        })
-        .collect();
+    let mut seen = HashSet::new();
+    let mut candidates: Vec<(usize, Encoder)> = Vec::new();
+    for encoder in all(&cuts) {
+        let name = encoder.to_string();
+        // Not every length is a block's.
+        if name.parse() != Ok(encoder) || !seen.insert(encoder) {
+            continue;
+        }
+        let (family, level) = (name.split(':').next().unwrap_or_default(), level(&name));
+        let c = ["zlib", "gzip", "pigz"]
+            .iter()
+            .any(|kind| family.starts_with(kind));
+        let cut = ["pigz", "pgzip"].iter().any(|kind| family.starts_with(kind));
+        let signs = [
+            (level == "9") == (hints.effort == 2),
+            (level == "1") == (hints.effort == 4),
+            (level == "0") == stored,
+            c == (hints.system != 255),
+            cut != cuts.is_empty(),
+        ];
+        candidates.push((signs.iter().filter(|sign| !**sign).count(), encoder));
+    }
     candidates.sort_by_key(|(unlike, _)| *unlike);
     candidates.into_iter().map(|(_, encoder)| encoder).collect()
+}
+
+/// Those of any stream, and those that cut their input with blocks of these lengths.
+fn all(cuts: &[usize]) -> impl Iterator<Item = Encoder> {
+    let cut = cuts.iter().flat_map(|cut| {
+        let block = u32::try_from(*cut).unwrap_or(0);
+        (1..=9).flat_map(move |level| {
+            let pigz = [false, true].map(|independent| Encoder::Pigz {
+                level,
+                cut: Pigz {
+                    block: if block % 1024 == 0 { block / 1024 } else { 0 },
+                    independent,
+                },
+            });
+            let pgzip = Version::at(level, true).map(move |version| Encoder::Pgzip {
+                version,
+                level,
+                block,
+            });
+            pigz.into_iter().chain(pgzip)
+        })
+    });
+    Encoder::candidates().chain(cut)
+}
+
+/// How long the blocks may be that are compressed each by itself: behind each is a block of nothing that is not the last. A
+/// segment ends with the block at whose end it has a mebibyte; where that is exactly one, it may be one that they cut.
+fn cuts(segment: &Segment<'_>) -> Vec<usize> {
+    const USUAL: usize = 1 << 20;
+    let Input {
+        start, end, offset, ..
+    } = segment.input;
+    let mut at = 0;
+    let mut ends = segment.blocks.iter().filter_map(|block| {
+        at += block.plain;
+        (block.plain == 0 && !block.last && at > 0).then_some(at)
+    });
+    let (first, second) = (ends.next(), ends.next());
+    let offset = usize::try_from(offset).unwrap_or(0);
+    match (first, second) {
+        (Some(first), Some(second)) if second > first && offset > 0 => vec![second - first],
+        (Some(first), _) => vec![offset + first],
+        _ if (offset + end - start) % USUAL == 0 => vec![USUAL],
+        _ => Vec::new(),
+    }
 }

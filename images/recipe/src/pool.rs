@@ -40,6 +40,8 @@ pub struct Job {
 pub struct Recorded {
     /// The encoder that it is predicted by, and the corrections; none where no model is good enough.
     pub made: Option<(Encoder, Vec<u8>)>,
+    /// See [`Attempt::errors`](crate::deflate::segment::Attempt::errors).
+    pub errors: usize,
     /// Whether the encoder was looked for.
     pub searched: bool,
 }
@@ -88,16 +90,17 @@ fn run(models: &mut Models, job: &Job) -> Recorded {
         end: job.end,
         offset: job.offset,
     };
-    let mut made = None;
+    let (mut made, mut errors) = (None, usize::MAX);
     if let Some(encoder) = job.encoder {
         let bounds = Bounds::corrections(job.limit);
         let attempt = attempt(encoder, models, &input, &job.tokens, &job.blocks, bounds);
-        let errors = attempt.errors;
+        errors = attempt.errors;
         made = attempt.corrections.map(|corrections| (encoder, corrections));
         let bad = |tolerated| made.is_none() || errors > tolerated;
         if !job.tolerated.is_some_and(bad) {
             return Recorded {
                 made,
+                errors,
                 searched: false,
             };
         }
@@ -110,9 +113,13 @@ fn run(models: &mut Models, job: &Job) -> Recorded {
     let fewest = made
         .as_ref()
         .map_or(job.limit, |(_, corrections)| corrections.len());
-    let chosen = choose(models, &segment, job.hints, fewest);
+    if let Some(choice) = choose(models, &segment, job.hints, fewest) {
+        errors = choice.errors;
+        made = Some((choice.encoder, choice.corrections));
+    }
     Recorded {
-        made: chosen.map(|choice| (choice.encoder, choice.corrections)).or(made),
+        made,
+        errors,
         searched: true,
     }
 }

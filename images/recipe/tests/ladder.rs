@@ -15,6 +15,7 @@ use holdall_recipe::deflate::segment::attempt;
 use holdall_recipe::gzip::GzipReader;
 use holdall_recipe::ladder::{Choice, Hints, Segment, choose};
 use holdall_recipe::table::{MadePart, Matter};
+use std::io::Write as _;
 use std::process::Command;
 
 fn found(models: &mut Models, gzip: &[u8], stream: &Stream) -> Option<Choice> {
@@ -68,7 +69,7 @@ fn each_level_is_found_in_files_of_any_size() {
         }
         let gzip = go(level, 0, &plain);
         let choice = found(&mut models, &gzip, &read(member(&gzip))).unwrap();
-        assert_eq!(choice.encoder.to_string(), format!("go:{level}"));
+        assert_eq!(choice.encoder, Encoder::Go { level });
     }
 }
 
@@ -160,4 +161,53 @@ fn a_model_that_errs_too_often_is_stopped_at_once() {
             tried.errors
         );
     }
+}
+
+#[test]
+fn how_pigz_cuts_is_told_by_where_its_blocks_end() {
+    let plain = sample(3 << 20);
+    for (arguments, name) in [
+        (&["-6"][..], "pigz:6"),
+        (&["-3", "-b", "512"], "pigz:3:512"),
+        (&["-9", "-b", "1024"], "pigz:9:1024"),
+        (&["-i", "-1"], "pigz-i:1"),
+    ] {
+        let gzip = run(Command::new("pigz").args(arguments), &plain);
+        let (bytes, names) = made_of(&parts(&gzip));
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+        assert!(bytes < gzip.len() / 200, "{name}: {bytes} of {}", gzip.len());
+    }
+}
+
+#[test]
+fn what_no_model_is_of_is_predicted_by_the_one_most_like_it() {
+    let plain = sample(2 << 20);
+    let mut libdeflate = Command::new("libdeflate-gzip");
+    let mut zopfli = Command::new("zopfli");
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&plain[..1 << 20]).unwrap();
+    for (name, gzip) in [
+        ("libdeflate", output(libdeflate.arg("-6"), &plain)),
+        (
+            "zopfli",
+            output(zopfli.args(["--i1", "-c"]).arg(file.path()), &[]),
+        ),
+    ] {
+        let Some(gzip) = gzip else {
+            println!("skipped: {name} is not installed");
+            continue;
+        };
+        let (bytes, names) = made_of(&parts(&gzip));
+        assert!(
+            bytes < gzip.len() / 2,
+            "{name}: {bytes} of {} with {names:?}",
+            gzip.len()
+        );
+    }
+}
+
+/// What a program prints, if it is installed.
+fn output(command: &mut Command, stdin: &[u8]) -> Option<Vec<u8>> {
+    let known = Command::new(command.get_program()).arg("-h").output();
+    known.is_ok().then(|| run(command, stdin))
 }

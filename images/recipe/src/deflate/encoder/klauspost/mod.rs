@@ -69,7 +69,7 @@ impl Version {
     const ALL: [Self; 5] = [Self::V1_15, Self::V1_17, Self::V1_18, Self::V1_20, Self::Go1_27];
 
     /// Those that differ from each other at that level; `pgzip` says whether within pgzip, which Go's own is not.
-    pub(super) fn at(level: u8, pgzip: bool) -> impl Iterator<Item = Self> {
+    pub fn at(level: u8, pgzip: bool) -> impl Iterator<Item = Self> {
         Self::ALL
             .into_iter()
             .filter(move |version| *version != Self::V1_17 || level >= LAZY)

@@ -98,9 +98,16 @@ impl Buckets {
     }
 
     /// The first longest string that equals that at `at` and is longer than `before`, among `tries` of the same hash; `before`
-    /// where there is none. A match of `nice` bytes ends the search.
+    /// where there is none. A match of `nice` bytes ends the search. With it, how many there were to try.
     #[inline]
-    pub fn longest(&self, window: &Window, at: usize, before: Match, tries: usize, nice: usize) -> Match {
+    pub fn longest(
+        &self,
+        window: &Window,
+        at: usize,
+        before: Match,
+        tries: usize,
+        nice: usize,
+    ) -> (Match, usize) {
         let bytes = window.bytes();
         let at = at & (FULL - 1);
         let of = hash(hash(u16::from(bytes[at]), bytes[at + 1]), bytes[at + 2]);
@@ -116,7 +123,7 @@ impl Buckets {
         if !scan(&mut search, near, near_from, nice, at, true) {
             scan(&mut search, far, 0, nice, at, near.is_empty());
         }
-        search.best()
+        (search.best(), near.len() + far.len())
     }
 }
 

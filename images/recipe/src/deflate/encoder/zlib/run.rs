@@ -5,7 +5,7 @@ use super::window::{AHEAD, FULL, HALF, Match, NONE, REACH};
 use super::{Effort, Family, trees};
 use crate::deflate::guide::Guide;
 use crate::deflate::inflate::Shape;
-use crate::deflate::segment::Input;
+use crate::deflate::segment::{Input, TRIES};
 use crate::deflate::token::{DISTANCE_EXTRA, LENGTH_MIN, Token, distance_code};
 use std::marker::PhantomData;
 
@@ -65,6 +65,8 @@ pub struct Run<'m, 'a, K> {
     distance_bits: usize,
     /// gzip: whether it knows that there is no more input.
     ended: bool,
+    /// Tries that are left.
+    tries: usize,
     kin: PhantomData<K>,
 }
 
@@ -95,6 +97,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
             copies: 0,
             distance_bits: 0,
             ended: false,
+            tries: TRIES,
             kin: PhantomData,
         };
         run.piece(input.start);
@@ -302,9 +305,9 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
 
     /// The match at the next position, where it is longer than `before`, the one at the position before it.
     #[inline]
-    fn search_longer(&self, before: Match) -> Match {
+    fn search_longer(&mut self, before: Match) -> Match {
         let (effort, left) = (&self.effort, self.left());
-        if before.length >= effort.lazy || left < LENGTH_MIN || !self.searches() {
+        if before.length >= effort.lazy || left < LENGTH_MIN || self.tries == 0 || !self.searches() {
             return NONE;
         }
         let tries = if before.length >= effort.good {
@@ -313,7 +316,8 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
             effort.chain
         };
         let Family { window, buckets, .. } = &*self.family;
-        let mut found = buckets.longest(window, self.at, before, tries, self.nice());
+        let (mut found, tried) = buckets.longest(window, self.at, before, tries, self.nice());
+        self.tries = self.tries.saturating_sub(tried);
         found.length = found.length.min(left);
         if found.length == LENGTH_MIN && found.distance > SHORT_DISTANCE {
             found.length -= 1;
