@@ -47,6 +47,12 @@ fn bytes(folder: &Path) -> u64 {
     sh(&line).trim().parse().unwrap()
 }
 
+/// A loopback address that nobody listens on.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
 /// A node: its stage, with a disk of these of the two test images, written by `holdall add`.
 struct Node {
     stage: Stage,
@@ -78,7 +84,9 @@ impl Node {
     fn command(&self, containerd: &Containerd, more: &[&str]) -> std::process::Command {
         let path = |path: PathBuf| path.to_str().unwrap().to_owned();
         let mut args = vec!["serve".to_owned(), path(self.stage.disk())];
-        args.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
+        if !more.contains(&"--listen") {
+            args.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
+        }
         args.extend(["--mount".to_owned(), path(self.stage.path("mnt"))]);
         args.extend(["--snapshotter".to_owned(), path(self.snapshotter())]);
         args.extend(["--containerd".to_owned(), path(containerd.socket.clone())]);
@@ -277,7 +285,7 @@ fn comes_back(version: Version) {
             .out
     };
     let before = list(&containerd);
-    assert!(before.lines().count() > 3, "{before}");
+    assert_eq!(before.lines().count(), 3, "{before}");
     serving.child.kill().unwrap();
     serving.child.wait().unwrap();
     serving = node.serve(&containerd, &["--allow-unsigned"]);
@@ -355,8 +363,16 @@ fn a_disk_that_is_not_there_is_waited_for_and_one_that_goes_away_is_named() {
     std::fs::rename(&disk, &away).unwrap();
     let containerd = node.containerd(Version::V1_6);
     let out = node.stage.path("out");
-    let mut serving = started(node.command(&containerd, &["--allow-unsigned"]), &out);
+    let address = free_address();
+    let options = ["--allow-unsigned", "--listen", &address];
+    let mut serving = started(node.command(&containerd, &options), &out);
     until("it waits for the disk", || node.said().contains("no disk yet"));
+    let asked = format!("curl -s -i http://{address}/v2/");
+    let answer = sh(&asked);
+    assert!(
+        answer.contains(" 503 ") && answer.contains("not plugged in yet"),
+        "{answer}"
+    );
     // The snapshotter answers for what is not of the disk.
     until("containerd has found the snapshotter", || {
         containerd
@@ -370,6 +386,7 @@ fn a_disk_that_is_not_there_is_waited_for_and_one_that_goes_away_is_named() {
             .unwrap_or_default()
             .contains(" images: ")
     });
+    assert!(sh(&asked).contains(" 200 "));
     run(&containerd, Runtime::Runc, "one", "cat /etc/motd")
         .code(0)
         .says("above");
