@@ -385,6 +385,7 @@ mod tests {
         generation::init(medium.as_ref(), &labels, 0).unwrap();
         let state = tempfile::tempdir().unwrap();
         let options = IngestOptions {
+            level: holdall::pack::Level::default(),
             state: state.path().to_owned(),
             interrupted: Arc::default(),
         };
@@ -434,7 +435,7 @@ mod tests {
         ];
         let disk = disk(&scripts);
         let base = disk.chain(&id(0)).unwrap();
-        let layers: Vec<Layer> = disk.layers().map(Result::unwrap).collect();
+        let layers: Vec<Layer> = disk.layers().map(|layer| layer.unwrap()).collect();
         for n in 1..=6_u8 {
             let layer = layers.iter().find(|layer| layer.diff_id == id(n)).unwrap();
             for other in 1..=6_u8 {
