@@ -620,7 +620,7 @@ def rooted(disk, leaf):
             table = Bytes(b"".join(disk.read(fields[3], fields[0])))
         if name.startswith("/rootfs/") and name != "/rootfs/":
             if fields is None or isinstance(fields[0], str):
-                print("node", name, *(fields or ()))
+                print("node", name, *(fields or ())[:1])
             elif len(fields) == 5:
                 print("node", name, fields[0], fields[1].hex(), fields[4])
             else:
@@ -665,7 +665,7 @@ def main(path):
                  "the tree's own hashes")
             for name, fields in disk.directory(leaf["content"], ""):
                 if fields is None or isinstance(fields[0], str):
-                    print("entry", name, *(fields or ()))
+                    print("entry", name, *(fields or ())[:1])
                 elif len(fields) == 5:
                     print("file", name, fields[0], "sha256:" + fields[2].hex())
         if leaf["kind"] == 6:

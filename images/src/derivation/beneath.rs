@@ -417,9 +417,9 @@ mod tests {
             |layer| file(layer, "bin/new", "other"),
             |layer| layer.hard_link(&path("top"), &path("usr/bin/tool")).unwrap(),
             |layer| {
+                layer.hard_link(&path("usr/link"), &path("bin")).unwrap();
                 layer.hard_link(&path("bin/top"), &path("bin/tool")).unwrap();
                 layer.hard_link(&path("bin/again"), &path("bin/tool")).unwrap();
-                layer.hard_link(&path("usr/link"), &path("bin")).unwrap();
             },
             |layer| {
                 layer.opaque(&path("usr/round")).unwrap();
