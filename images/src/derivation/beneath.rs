@@ -387,6 +387,7 @@ mod tests {
         let options = IngestOptions {
             state: state.path().to_owned(),
             interrupted: Arc::default(),
+            level: holdall::pack::Level::default(),
         };
         let ingest = Ingest::open(Arc::clone(&medium), &options, Arc::new(Silent)).unwrap();
         let tree = |script: Script| {
@@ -418,7 +419,7 @@ mod tests {
             |layer| {
                 layer.hard_link(&path("bin/top"), &path("bin/tool")).unwrap();
                 layer.hard_link(&path("bin/again"), &path("bin/tool")).unwrap();
-                layer.hard_link(&path("usr/link"), &path("bin")).unwrap();
+                layer.hard_link(&path("usr/link"), &path("usr/round")).unwrap();
             },
             |layer| {
                 layer.opaque(&path("usr/round")).unwrap();
@@ -434,7 +435,7 @@ mod tests {
         ];
         let disk = disk(&scripts);
         let base = disk.chain(&id(0)).unwrap();
-        let layers: Vec<Layer> = disk.layers().map(Result::unwrap).collect();
+        let layers: Vec<Layer> = disk.layers().map(|layer| layer.unwrap()).collect();
         for n in 1..=6_u8 {
             let layer = layers.iter().find(|layer| layer.diff_id == id(n)).unwrap();
             for other in 1..=6_u8 {
