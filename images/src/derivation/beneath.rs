@@ -385,9 +385,9 @@ mod tests {
         generation::init(medium.as_ref(), &labels, 0).unwrap();
         let state = tempfile::tempdir().unwrap();
         let options = IngestOptions {
-            level: holdall::pack::Level::default(),
             state: state.path().to_owned(),
             interrupted: Arc::default(),
+            level: holdall::pack::Level::default(),
         };
         let ingest = Ingest::open(Arc::clone(&medium), &options, Arc::new(Silent)).unwrap();
         let tree = |script: Script| {
@@ -417,9 +417,9 @@ mod tests {
             |layer| file(layer, "bin/new", "other"),
             |layer| layer.hard_link(&path("top"), &path("usr/bin/tool")).unwrap(),
             |layer| {
-                layer.hard_link(&path("usr/link"), &path("bin")).unwrap();
                 layer.hard_link(&path("bin/top"), &path("bin/tool")).unwrap();
                 layer.hard_link(&path("bin/again"), &path("bin/tool")).unwrap();
+                layer.hard_link(&path("usr/link"), &path("usr/round")).unwrap();
             },
             |layer| {
                 layer.opaque(&path("usr/round")).unwrap();
