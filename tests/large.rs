@@ -41,7 +41,7 @@ fn header(name: &str, size: Option<usize>) -> [u8; 512] {
 fn write_tar(path: &std::path::Path) {
     let mut tar = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
     let mut file = |name: &str, n: u32| {
-        let bytes = if n % 10 == 0 {
+        let bytes = if n.is_multiple_of(10) {
             format!("{n}\n")
         } else {
             String::new()
