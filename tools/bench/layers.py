@@ -134,7 +134,7 @@ def rebuilding(disk):
     plain = bench.work / "plain.tar"
     with open(plain, "wb") as out:
         subprocess.run(["gzip", "-dc", bench.LAYOUT / "blobs/sha256" / blob.name], stdout=out, check=True)
-    call("cat", plain)
+    bench.run(["cat", str(plain)])
 
     def ours(cores):
         return bench.run(["taskset", "-c", cores, bench.HOLDALL, "cat", str(disk), f"sha256:{blob.name}"])
