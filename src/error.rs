@@ -74,6 +74,12 @@ pub enum Error {
         /// Why, and what to do instead.
         why: String,
     },
+    /// A layer, or a layer with those below it, is nothing that a tree can be made of. It is carried all the same.
+    #[error("{why}")]
+    NoTree {
+        /// What it says that no tree can have, or the limit that it goes past.
+        why: String,
+    },
     /// A source's bytes are not those that were promised.
     #[error("{place}: the source's bytes do not match: expected {expected}, found {found}")]
     SourceMismatch {
@@ -133,6 +139,11 @@ impl Error {
     /// A [`Error::Refused`].
     pub fn refused(why: impl Into<String>) -> Self {
         Self::Refused { why: why.into() }
+    }
+
+    /// A [`Error::NoTree`].
+    pub fn no_tree(why: impl Into<String>) -> Self {
+        Self::NoTree { why: why.into() }
     }
 
     /// What the operating system said about `place`; "no space left" becomes [`Error::Full`].

@@ -14,6 +14,7 @@ mod stage;
 use stage::containerd::{BUSYBOX, Containerd, PAUSE, Runtime, Version, stages};
 use stage::{Running, Said, Stage, sh};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Waits until something is so; what is said if it never is.
@@ -47,6 +48,12 @@ fn bytes(folder: &Path) -> u64 {
     sh(&line).trim().parse().unwrap()
 }
 
+/// A loopback address that nobody listens on.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
 /// A node: its stage, with a disk of these of the two test images, written by `holdall add`.
 struct Node {
     stage: Stage,
@@ -76,14 +83,21 @@ impl Node {
 
     /// `holdall serve`, all of it; with standard error in the file `said`.
     fn command(&self, containerd: &Containerd, more: &[&str]) -> std::process::Command {
-        let path = |path: PathBuf| path.to_str().unwrap().to_owned();
-        let mut args = vec!["serve".to_owned(), path(self.stage.disk())];
-        args.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
-        args.extend(["--mount".to_owned(), path(self.stage.path("mnt"))]);
-        args.extend(["--snapshotter".to_owned(), path(self.snapshotter())]);
-        args.extend(["--containerd".to_owned(), path(containerd.socket.clone())]);
-        args.extend(more.iter().map(|&arg| arg.to_owned()));
-        let mut command = self.stage.command(args);
+        let mut command = self.unregistered(more);
+        command.arg("--containerd").arg(&containerd.socket);
+        command
+    }
+
+    /// The same, but for registration.
+    fn unregistered(&self, more: &[&str]) -> std::process::Command {
+        let mut command = self.stage.command(["serve"]);
+        command.arg(self.stage.disk());
+        if !more.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.arg("--mount").arg(self.stage.path("mnt"));
+        command.arg("--snapshotter").arg(self.snapshotter());
+        command.args(more);
         command.stderr(std::fs::File::create(self.stage.path("said")).unwrap());
         command
     }
@@ -277,7 +291,7 @@ fn comes_back(version: Version) {
             .out
     };
     let before = list(&containerd);
-    assert!(before.lines().count() > 3, "{before}");
+    assert_eq!(before.lines().count(), 3, "{before}");
     serving.child.kill().unwrap();
     serving.child.wait().unwrap();
     serving = node.serve(&containerd, &["--allow-unsigned"]);
@@ -355,8 +369,16 @@ fn a_disk_that_is_not_there_is_waited_for_and_one_that_goes_away_is_named() {
     std::fs::rename(&disk, &away).unwrap();
     let containerd = node.containerd(Version::V1_6);
     let out = node.stage.path("out");
-    let mut serving = started(node.command(&containerd, &["--allow-unsigned"]), &out);
+    let address = free_address();
+    let options = ["--allow-unsigned", "--listen", &address];
+    let mut serving = started(node.command(&containerd, &options), &out);
     until("it waits for the disk", || node.said().contains("no disk yet"));
+    let asked = format!("curl -s -i http://{address}/v2/");
+    let answer = sh(&asked);
+    assert!(
+        answer.contains(" 503 ") && answer.contains("not plugged in yet"),
+        "{answer}"
+    );
     // The snapshotter answers for what is not of the disk.
     until("containerd has found the snapshotter", || {
         containerd
@@ -370,6 +392,7 @@ fn a_disk_that_is_not_there_is_waited_for_and_one_that_goes_away_is_named() {
             .unwrap_or_default()
             .contains(" images: ")
     });
+    assert!(sh(&asked).contains(" 200 "));
     run(&containerd, Runtime::Runc, "one", "cat /etc/motd")
         .code(0)
         .says("above");
@@ -416,4 +439,148 @@ fn a_disk_that_nobody_vouches_for_is_not_served_to_containerd() {
         std::fs::read_to_string(&out).unwrap().contains("mounted on")
     });
     assert_eq!(running.stop(), 0);
+}
+
+/// What `crictl rmi` takes away stays away until the disk is registered again, and then is there as before.
+fn removed_by_hand(version: Version) {
+    if !version.is_ready() {
+        return;
+    }
+    let Some(node) = Node::new(&["pause", "busybox"]) else {
+        return;
+    };
+    let containerd = node.containerd(version);
+    let mut serving = node.serve(&containerd, &["--allow-unsigned"]);
+    let snapshots = "-n k8s.io snapshots --snapshotter holdall ls";
+    let before = containerd.ctr(snapshots);
+    containerd.crictl(&format!("rmi {BUSYBOX}"));
+    until("the image's snapshot is collected", || {
+        containerd.ctr(snapshots).lines().count() < before.lines().count()
+    });
+    let left = names(&containerd);
+    assert!(!left.contains("busybox") && left.contains(PAUSE), "{left}");
+    run(&containerd, Runtime::Runc, "gone", "true").says("not found");
+    assert_eq!(serving.stop(), 0, "{}", node.said());
+
+    serving = node.serve(
+        &containerd,
+        &["--allow-unsigned", "--first", "holdall.test/other:1"],
+    );
+    let out = std::fs::read_to_string(node.stage.path("out")).unwrap();
+    assert!(out.contains(&format!("{BUSYBOX}  registered")), "{out}");
+    assert!(out.contains(&format!("{PAUSE}  present")), "{out}");
+    assert!(node.said().contains("no image of that name"), "{}", node.said());
+    assert_eq!(containerd.ctr(snapshots), before);
+    let pod = containerd.pod(Runtime::Runc);
+    let container = pod.start(BUSYBOX, "cat /etc/motd; sleep 1000");
+    pod.wait_for(&container, "above\n");
+    pod.remove();
+    assert_eq!(serving.stop(), 0, "{}", node.said());
+}
+
+#[test]
+fn under_containerd_1_6_an_image_that_was_removed_is_registered_again() {
+    removed_by_hand(Version::V1_6);
+}
+
+#[test]
+fn under_containerd_1_7_an_image_that_was_removed_is_registered_again() {
+    removed_by_hand(Version::V1_7);
+}
+
+#[test]
+fn under_containerd_2_an_image_that_was_removed_is_registered_again() {
+    removed_by_hand(Version::V2);
+}
+
+/// Images are pulled from the disk's registry, once with its trees and once without, while garbage is collected as fast as it goes.
+fn pulled_amid_collections(version: Version) {
+    if !version.is_ready() {
+        return;
+    }
+    let (Some(node), Some(other)) = (Node::new(&["pause"]), Node::new(&["busybox"])) else {
+        return;
+    };
+    // The other disk's images are none of this one's: they are unpacked, layer by layer.
+    let disk = other.stage.disk();
+    let mut foreign =
+        Running::start(
+            other
+                .stage
+                .command(["serve", disk.to_str().unwrap(), "--listen", "127.0.0.1:0"]),
+        );
+    let containerd = node.containerd(version);
+    let mut serving = started(node.unregistered(&["--allow-unsigned"]), &node.stage.path("out"));
+    let address = || {
+        let out = std::fs::read_to_string(node.stage.path("out")).unwrap_or_default();
+        let at = out.find("http://")?;
+        Some(out[at + 7..].split_whitespace().next()?.to_owned())
+    };
+    until("it serves", || address().is_some());
+    until("containerd has found the snapshotter", || {
+        containerd
+            .try_ctr("-n k8s.io snapshots --snapshotter holdall ls")
+            .code
+            == 0
+    });
+    let sources = [
+        format!("{}/{PAUSE}", address().unwrap()),
+        format!("{}/{BUSYBOX}", foreign.address()),
+    ];
+    let stop = AtomicBool::new(false);
+    let collections = std::thread::scope(|scope| {
+        let collecting = scope.spawn(|| {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                containerd.ctr(&format!("-n k8s.io leases create --id collect-{count}"));
+                containerd.ctr(&format!("-n k8s.io leases delete --sync collect-{count}"));
+                count += 1;
+            }
+            count
+        });
+        let pulled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for round in 0..3 {
+                for source in &sources {
+                    let pull = format!("-n k8s.io images pull --plain-http --snapshotter holdall {source}");
+                    containerd.try_ctr(&pull).code(0);
+                }
+                let line = format!(
+                    "-n k8s.io run --rm --snapshotter holdall {} round-{round} sh -c 'cat /etc/motd; sleep 0.2'",
+                    sources[1]
+                );
+                containerd.try_ctr(&line).code(0).says("above");
+                // With those that the CRI has made by id.
+                for name in names(&containerd).lines() {
+                    containerd.try_ctr(&format!("-n k8s.io images rm {name}"));
+                }
+            }
+        }));
+        stop.store(true, Ordering::Relaxed);
+        let count = collecting.join().unwrap();
+        pulled.unwrap();
+        count
+    });
+    eprintln!("{version:?}: {collections} collections while images were pulled");
+    assert!(collections > 3, "{collections}");
+    until("all that was pulled is collected", || {
+        for name in names(&containerd).lines() {
+            containerd.try_ctr(&format!("-n k8s.io images rm {name}"));
+        }
+        containerd.try_ctr("-n k8s.io leases create --id last");
+        containerd.try_ctr("-n k8s.io leases delete --sync last");
+        let left = containerd.ctr("-n k8s.io snapshots --snapshotter holdall ls");
+        left.lines().count() == 1
+    });
+    assert_eq!(serving.stop(), 0, "{}", node.said());
+    assert_eq!(foreign.stop(), 0);
+}
+
+#[test]
+fn under_containerd_1_6_images_are_pulled_while_garbage_is_collected() {
+    pulled_amid_collections(Version::V1_6);
+}
+
+#[test]
+fn under_containerd_2_images_are_pulled_while_garbage_is_collected() {
+    pulled_amid_collections(Version::V2);
 }

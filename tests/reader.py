@@ -538,8 +538,8 @@ class Disk:
                 else:
                     if node == 1:
                         self.check(fields[3], fields[0], None if tree_of_layers and fields[2] == bytes(32) else fields[2], fields[1])
-                        if fields[4]:
-                            links.setdefault(fields[4], []).append(at)
+                    if node in (1, 3, 4) and fields[-1]:
+                        links.setdefault(fields[-1], []).append(at)
                     yield below, fields
         need((found, sum_of, folders) == (entries, inodes, subdirectories), "a directory's counts")
 
@@ -579,14 +579,14 @@ class Disk:
                 need(node == 2 or page.u8() in (1, 2, 3), "a directory's marks")
                 fields = ["tree", page.u8(), page.take(32), page.u64(), page.u64(), page.u64()]
             elif node == 3:
-                fields = ("-> " + os.fsdecode(page.bytes16(4095)),)
+                fields = ("-> " + os.fsdecode(page.bytes16(4095)), page.u64())
             elif node == 5:
                 fields = ("whiteout",)
             elif node == 7:
                 fields = ("=> " + os.fsdecode(page.bytes16(4095)),)
             else:
                 need(node == 4, "a node's kind")
-                fields = (page.u8(), page.u32(), page.u32())
+                fields = (page.u8(), page.u32(), page.u32(), page.u64())
             out.append((name, node, fields))
         need(blake3(data[:page.at]) == digest, "a directory page's hash")
         for _, node, fields in out:
@@ -620,7 +620,7 @@ def rooted(disk, leaf):
             table = Bytes(b"".join(disk.read(fields[3], fields[0])))
         if name.startswith("/rootfs/") and name != "/rootfs/":
             if fields is None or isinstance(fields[0], str):
-                print("node", name, *(fields or ()))
+                print("node", name, *(fields or ())[:1])
             elif len(fields) == 5:
                 print("node", name, fields[0], fields[1].hex(), fields[4])
             else:
@@ -665,7 +665,7 @@ def main(path):
                  "the tree's own hashes")
             for name, fields in disk.directory(leaf["content"], ""):
                 if fields is None or isinstance(fields[0], str):
-                    print("entry", name, *(fields or ()))
+                    print("entry", name, *(fields or ())[:1])
                 elif len(fields) == 5:
                     print("file", name, fields[0], "sha256:" + fields[2].hex())
         if leaf["kind"] == 6:

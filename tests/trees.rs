@@ -106,7 +106,7 @@ fn store(medium: &Arc<dyn Medium>, layers: &[Vec<Op>]) -> Result<(), String> {
     Ok(())
 }
 
-/// What a path is, in one line; files of one inode share a number.
+/// What a path is, in one line; the names of one inode have its first one at the end.
 type Seen = BTreeMap<String, String>;
 
 fn see(disk: &Disk, n: usize) -> Seen {
@@ -133,17 +133,17 @@ fn see(disk: &Disk, n: usize) -> Seen {
                     let mut bytes = vec![0; *size as usize];
                     let read = folder.open_file(&entry).unwrap().read_at(0, &mut bytes).unwrap();
                     assert_eq!(read, bytes.len());
-                    linked.push((below.clone(), entry.inode));
-                    let name = first.entry(entry.inode).or_insert_with(|| below.clone());
-                    if below < *name {
-                        name.clone_from(&below);
-                    }
                     format!("file {} of {nlink} {m:?}", Sha256::of(&bytes))
                 }
                 other => format!("{other:?} {m:?}"),
             };
             if let holdall::reader::Found::Entry(_, found) = found {
                 assert_eq!(found.inode, entry.inode, "{below}");
+                linked.push((below.clone(), entry.inode));
+                let name = first.entry(entry.inode).or_insert_with(|| below.clone());
+                if below < *name {
+                    name.clone_from(&below);
+                }
             }
             seen.insert(below, text);
         }
@@ -162,6 +162,7 @@ fn see(disk: &Disk, n: usize) -> Seen {
 struct Model {
     /// By path; parents are always there.
     names: BTreeMap<String, Kind>,
+    /// Size and mode of each file, and nothing of what is none.
     inodes: Vec<(u32, u16)>,
     root: Option<u16>,
 }
@@ -170,19 +171,34 @@ struct Model {
 enum Kind {
     Folder(Option<u16>),
     File(usize),
-    Link(&'static str),
-    Device,
+    Link(usize, &'static str),
+    Device(usize),
+}
+
+impl Kind {
+    fn inode(&self) -> Option<usize> {
+        match self {
+            Self::Folder(_) => None,
+            Self::File(inode) | Self::Link(inode, _) | Self::Device(inode) => Some(*inode),
+        }
+    }
 }
 
 impl Model {
+    fn inode(&mut self, size: u32, mode: u16) -> usize {
+        self.inodes.push((size, mode));
+        self.inodes.len() - 1
+    }
+
     fn remove(&mut self, path: &str) {
         let inside = format!("{path}/");
         self.names
             .retain(|name, _| name != path && !name.starts_with(&inside));
     }
 
-    /// The real path of a folder, its links followed, made where it is not there.
-    fn folder(&mut self, text: &str, make: bool) -> Option<String> {
+    /// The real path of a folder, its links followed, made where it is not there; the inner None where it is not, and is
+    /// not made. The outer one where something else is in the way.
+    fn folder(&mut self, text: &str, make: bool) -> Option<Option<String>> {
         let mut ahead: Vec<String> = text
             .split('/')
             .filter(|p| !p.is_empty() && *p != ".")
@@ -203,7 +219,7 @@ impl Model {
             let below = format!("{at}/{part}");
             match self.names.get(&below) {
                 Some(Kind::Folder(_)) => at = below,
-                Some(Kind::Link(target)) => {
+                Some(Kind::Link(_, target)) => {
                     if target.starts_with('/') {
                         at.clear();
                     }
@@ -220,15 +236,15 @@ impl Model {
                     self.names.insert(below.clone(), Kind::Folder(None));
                     at = below;
                 }
-                None => return None,
+                None => return Some(None),
             }
         }
-        Some(at)
+        Some(Some(at))
     }
 
     fn place(&mut self, path: &str) -> Option<String> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-        Some(format!("{}/{name}", self.folder(parent, true)?))
+        Some(format!("{}/{name}", self.folder(parent, true)??))
     }
 
     /// None where the layer cannot be laid over this.
@@ -237,12 +253,14 @@ impl Model {
             match op {
                 Whiteout(p) => {
                     let (parent, name) = p.rsplit_once('/').unwrap_or(("", p));
-                    let parent = self.folder(parent, true)?;
-                    self.remove(&format!("{parent}/{name}"));
+                    if let Some(parent) = self.folder(parent, false)? {
+                        self.remove(&format!("{parent}/{name}"));
+                    }
                 }
                 Opaque(p) => {
-                    let at = self.folder(p, true)?;
-                    self.names.retain(|name, _| !name.starts_with(&format!("{at}/")));
+                    if let Some(at) = self.folder(p, false)? {
+                        self.names.retain(|name, _| !name.starts_with(&format!("{at}/")));
+                    }
                 }
                 _ => {}
             }
@@ -260,22 +278,24 @@ impl Model {
                 File(p, size, mode) => {
                     let at = self.place(p)?;
                     self.remove(&at);
-                    self.inodes.push((*size, *mode));
-                    self.names.insert(at, Kind::File(self.inodes.len() - 1));
+                    let inode = self.inode(*size, *mode);
+                    self.names.insert(at, Kind::File(inode));
                 }
                 Link(p, target) => {
                     let at = self.place(p)?;
                     self.remove(&at);
-                    self.names.insert(at, Kind::Link(target));
+                    let inode = self.inode(0, 0o777);
+                    self.names.insert(at, Kind::Link(inode, target));
                 }
                 Device(p) => {
                     let at = self.place(p)?;
                     self.remove(&at);
-                    self.names.insert(at, Kind::Device);
+                    let inode = self.inode(0, 0o600);
+                    self.names.insert(at, Kind::Device(inode));
                 }
                 Hard(p, target) => {
                     let (parent, name) = target.rsplit_once('/').unwrap_or(("", target));
-                    let from = format!("{}/{name}", self.folder(parent, false)?);
+                    let from = format!("{}/{name}", self.folder(parent, false)??);
                     let found = self.names.get(&from)?.clone();
                     if matches!(found, Kind::Folder(_)) {
                         return None;
@@ -308,35 +328,37 @@ impl Model {
         };
         let mut seen = Seen::from([("/".to_owned(), format!("{:?}", unset(self.root)))]);
         for (name, kind) in &self.names {
-            let text = match kind {
-                Kind::Folder(mode) => format!("folder {:?}", unset(*mode)),
-                Kind::File(inode) => {
-                    let (size, mode) = self.inodes[*inode];
+            let text = match kind.inode() {
+                None => match kind {
+                    Kind::Folder(mode) => format!("folder {:?}", unset(*mode)),
+                    _ => panic!("not a folder, and of no inode: {kind:?}"),
+                },
+                Some(inode) => {
                     let same: Vec<&String> = self
                         .names
                         .iter()
-                        .filter(|(_, k)| matches!(k, Kind::File(i) if i == inode))
-                        .map(|(n, _)| n)
+                        .filter(|(_, kind)| kind.inode() == Some(inode))
+                        .map(|(name, _)| name)
                         .collect();
-                    format!(
-                        "file {} of {} {:?} as {}",
-                        Sha256::of(&content(size)),
-                        same.len(),
-                        metadata(mode),
-                        same[0]
-                    )
-                }
-                Kind::Link(target) => {
-                    let target = target.as_bytes().to_vec();
-                    format!("{:?} {:?}", Node::Symlink { target }, metadata(0o777))
-                }
-                Kind::Device => {
-                    let node = Node::Special {
-                        kind: SpecialKind::CharDevice,
-                        major: 1,
-                        minor: 3,
+                    let nlink = u32::try_from(same.len()).unwrap();
+                    let (size, mode) = self.inodes[inode];
+                    let what = match kind {
+                        Kind::Link(_, target) => {
+                            let target = target.as_bytes().to_vec();
+                            format!("{:?}", Node::Symlink { target, nlink })
+                        }
+                        Kind::Device(_) => {
+                            let node = Node::Special {
+                                kind: SpecialKind::CharDevice,
+                                major: 1,
+                                minor: 3,
+                                nlink,
+                            };
+                            format!("{node:?}")
+                        }
+                        _ => format!("file {} of {nlink}", Sha256::of(&content(size))),
                     };
-                    format!("{node:?} {:?}", metadata(0o600))
+                    format!("{what} {:?} as {}", metadata(mode), same[0])
                 }
             };
             seen.insert(name.clone(), text);
@@ -427,7 +449,28 @@ fn layers_are_laid_over_each_other_as_the_image_specification_says() {
             File("round/x", 1, 0o640),
         ],
         vec![Hard("a/x", "a/x")],
-        vec![Hard("q", "null"), Hard("bin2", "bin")],
+        vec![Hard("q", "null"), Hard("bin2", "bin"), Hard("bin3", "bin")],
+        vec![
+            Device("one"),
+            Hard("a/two", "one"),
+            Link("way", "a"),
+            Hard("a/way", "way"),
+        ],
+        vec![
+            Opaque("nowhere/at/all"),
+            Whiteout("not/there/either"),
+            Opaque("a/b"),
+        ],
+        vec![
+            Opaque("made/not"),
+            Whiteout("made/gone"),
+            File("made/it", 1, 0o600),
+        ],
+        vec![
+            Hard("bin/of-below", "a/x"),
+            Hard("bin/again", "a/x"),
+            Hard("y2", "a/y"),
+        ],
     ];
     for ops in tables {
         let ops_first: Vec<Op> = ops.clone();

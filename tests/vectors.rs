@@ -1152,7 +1152,12 @@ fn tree_leaf() -> TreePage {
         link,
         content,
     };
-    let special = |kind, major, minor| Node::Special { kind, major, minor };
+    let special = |kind, major, minor, link| Node::Special {
+        kind,
+        major,
+        minor,
+        link,
+    };
     let tree = match contents()[6].1 {
         Content::Tree(tree) => tree,
         _ => TreeRef::EMPTY,
@@ -1161,11 +1166,11 @@ fn tree_leaf() -> TreePage {
         entry(b"a-directory", 0o1777, Node::directory(tree)),
         entry(b"a-file", 0o644, file(11, 0, contents()[1].1.clone())),
         entry(b"a-large-file", 0o4755, file(1 << 40, 1, contents()[3].1.clone())),
-        entry(b"a-link", 0o777, Node::Symlink(b"../elsewhere".to_vec())),
+        entry(b"a-link", 0o777, symlink(b"../elsewhere", 2)),
         entry(b"an-empty-directory", 0o755, Node::directory(TreeRef::EMPTY)),
-        entry(b"block", 0o600, special(SpecialKind::BlockDevice, 8, 1)),
-        entry(b"char", 0o600, special(SpecialKind::CharDevice, 1, 3)),
-        entry(b"fifo", 0o600, special(SpecialKind::Fifo, 0, 0)),
+        entry(b"block", 0o600, special(SpecialKind::BlockDevice, 8, 1, 3)),
+        entry(b"char", 0o600, special(SpecialKind::CharDevice, 1, 3, 0)),
+        entry(b"fifo", 0o600, special(SpecialKind::Fifo, 0, 0, 0)),
         entry(b"gone", 0o755, Node::Whiteout),
         entry(
             b"opaque",
@@ -1179,7 +1184,7 @@ fn tree_leaf() -> TreePage {
             },
         ),
         entry(b"outside", 0o755, Node::OutsideLink(b"usr/bin/perl".to_vec())),
-        entry(b"socket", 0o600, special(SpecialKind::Socket, 0, 0)),
+        entry(b"socket", 0o600, special(SpecialKind::Socket, 0, 0, 0)),
         entry(
             b"\xff\xfe not UTF-8",
             0o600,
@@ -1191,6 +1196,13 @@ fn tree_leaf() -> TreePage {
         (b"user.b".to_vec(), Vec::new()),
     ];
     TreePage::Leaf(entries)
+}
+
+fn symlink(target: &[u8], link: u64) -> Node {
+    Node::Symlink {
+        target: target.to_vec(),
+        link,
+    }
 }
 
 fn tree_interior() -> TreePage {
@@ -1288,15 +1300,9 @@ fn directories_with_defects() {
         ("tree-attributes-too-long", |e| {
             e[1].metadata.xattrs[1].1 = vec![0; 8_190]
         }),
-        ("tree-link-without-target", |e| {
-            e[3].node = Node::Symlink(Vec::new())
-        }),
-        ("tree-link-with-nul", |e| {
-            e[3].node = Node::Symlink(b"a\0b".to_vec())
-        }),
-        ("tree-link-too-long", |e| {
-            e[3].node = Node::Symlink(vec![b'a'; 4_096])
-        }),
+        ("tree-link-without-target", |e| e[3].node = symlink(b"", 0)),
+        ("tree-link-with-nul", |e| e[3].node = symlink(b"a\0b", 0)),
+        ("tree-link-too-long", |e| e[3].node = symlink(&[b'a'; 4_096], 0)),
         ("tree-file-of-another-size", |e| {
             if let Node::File { size, .. } = &mut e[1].node {
                 *size = 12

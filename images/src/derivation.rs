@@ -3,17 +3,20 @@
 //!
 //! Reads an opened disk; writes nothing.
 
+mod beneath;
+
 use crate::config::{ImageConfig, MAX_CONFIG};
 use crate::layer::{self, Compression, LayerSink, Limits};
 use crate::manifest::{Content, Document, MAX_MANIFEST};
 use crate::{Error, Result};
+use beneath::{Beneath, entry_is};
 use holdall::blob::BlobStream;
 use holdall::format::content::Content as Stored;
 use holdall::format::tree::{Node as StoredNode, TreeEntry};
 use holdall::ids::{BlobId, Sha256};
 use holdall::monitor::Monitor;
 use holdall::name::EntryName;
-use holdall::reader::{Directory, Disk, Layer, Links, Metadata, SpecialKind};
+use holdall::reader::{Chain, Directory, Disk, Layer, Links, Metadata, SpecialKind};
 use holdall::tree::layer::{FileContent, LayerTree, NotATree};
 use holdall::tree::merge::{Merge, Merged, MergedFolder, Upper, no_metadata};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,8 +30,6 @@ pub struct Derivation {
     pub chains: u64,
     /// Trees that are not what their layers say, or that could not be derived, with the reason.
     pub wrong: Vec<String>,
-    /// Chains that were not derived, because a layer reaches through links of the layers below it, with the reason.
-    pub left: Vec<String>,
 }
 
 /// Derives all of the disk's trees. Fails only where the disk cannot be read at all, or on request.
@@ -59,7 +60,7 @@ pub fn derive_all(disk: &Disk, monitor: &dyn Monitor, interrupted: &dyn Fn() -> 
         }
         layers.insert((layer.diff_id, layer.blob), layer);
     }
-    chains(disk, &layers, &mut found)?;
+    chains(disk, &layers, interrupted, &mut found)?;
     Ok(found)
 }
 
@@ -240,23 +241,21 @@ fn one_directory<'a>(
     Ok(Ok(below))
 }
 
-const THROUGH_LINKS: &str = "a layer reaches through links of the layers below it";
-
-/// Whether an entry from a layer is the stored one. How a file's bytes are kept is no part of what they are.
+/// Whether an entry from a layer is the stored one.
 fn same_entry(mut new: TreeEntry, found: &TreeEntry, groups_below: u64) -> bool {
-    if let (StoredNode::File { link, content, .. }, StoredNode::File { content: kept, .. }) =
-        (&mut new.node, &found.node)
-    {
-        if *link > 0 {
-            *link += groups_below;
-        }
-        *content = kept.clone();
+    if let Some(link @ 1..) = new.node.link_mut() {
+        *link += groups_below;
     }
-    new.canonical() == found.canonical()
+    entry_is(new, found)
 }
 
 /// Checks every chain that an image starts from, and those below it.
-fn chains(disk: &Disk, layers: &BTreeMap<(Sha256, Sha256), Layer>, found: &mut Derivation) -> Result<()> {
+fn chains(
+    disk: &Disk,
+    layers: &BTreeMap<(Sha256, Sha256), Layer>,
+    interrupted: &dyn Fn() -> bool,
+    found: &mut Derivation,
+) -> Result<()> {
     let mut checked = BTreeSet::new();
     for rootfs in disk.all_root_filesystems() {
         let (target, rootfs) = match rootfs {
@@ -279,7 +278,7 @@ fn chains(disk: &Disk, layers: &BTreeMap<(Sha256, Sha256), Layer>, found: &mut D
                         .push(format!("{name}: its config says another chain or platform"));
                     continue;
                 }
-                check_stack(disk, &config, &blobs, layers, &mut checked, found)?;
+                check_stack(disk, &config, &blobs, layers, &mut checked, interrupted, found)?;
             }
             Err(err) => found.wrong.push(format!("{name}: {err}")),
         }
@@ -324,9 +323,10 @@ fn check_stack(
     blobs: &[Sha256],
     layers: &BTreeMap<(Sha256, Sha256), Layer>,
     checked: &mut BTreeSet<Sha256>,
+    interrupted: &dyn Fn() -> bool,
     found: &mut Derivation,
 ) -> Result<()> {
-    let mut below: Option<holdall::reader::Chain> = None;
+    let mut below: Option<Chain> = None;
     for ((diff_id, blob), id) in config.diff_ids.iter().zip(blobs).zip(config.chain_ids()) {
         let name = format!("chain {}", id.to_digest());
         let chain = match disk.chain(&id) {
@@ -340,6 +340,9 @@ fn check_stack(
                 return Ok(());
             }
         };
+        if interrupted() {
+            return Err(holdall::Error::Interrupted.into());
+        }
         if checked.insert(id) {
             let Some(layer) = layers.get(&(*diff_id, *blob)) else {
                 found
@@ -349,7 +352,6 @@ fn check_stack(
             };
             match check_chain(below.as_ref(), layer, &chain) {
                 Ok(None) => found.chains += 1,
-                Ok(Some(why)) if why == THROUGH_LINKS => found.left.push(format!("{name}: {why}")),
                 Ok(Some(why)) => found.wrong.push(format!("{name}: {why}")),
                 Err(err) => found.wrong.push(format!("{name}: {err}")),
             }
@@ -361,7 +363,7 @@ fn check_stack(
 
 /// Whether the layer has names for files of the layers below, or entries that go where links of theirs lead: such a chain takes
 /// several passes to make.
-fn reaches_below(below: Option<&holdall::reader::Chain>, upper: &Upper<'_>) -> Result<bool> {
+fn reaches_below(below: Option<&Chain>, upper: &Upper<'_>) -> Result<bool> {
     let mut waiting = vec![(below.map(|below| below.rootfs().clone()), upper.clone())];
     while let Some((lower, upper)) = waiting.pop() {
         let mut merge = Merge::chain(lower.as_ref(), &upper);
@@ -380,11 +382,7 @@ fn reaches_below(below: Option<&holdall::reader::Chain>, upper: &Upper<'_>) -> R
 }
 
 /// None where the chain's tree is the one below with the layer laid over it.
-fn check_chain(
-    below: Option<&holdall::reader::Chain>,
-    layer: &Layer,
-    chain: &holdall::reader::Chain,
-) -> Result<Option<String>> {
+fn check_chain(below: Option<&Chain>, layer: &Layer, chain: &Chain) -> Result<Option<String>> {
     let marks = layer.tree().rootfs_marks();
     let groups = |links: Option<&Links>| links.map_or(0, Links::len);
     let groups_below = below.map_or(0, |below| groups(below.tree().links()));
@@ -396,7 +394,19 @@ fn check_chain(
     let upper = Upper::Stored(layer.tree().rootfs().clone());
     // Decided by the layer and what is below it, which were checked, and not by the chain, which is being checked.
     if reaches_below(below, &upper)? {
-        return Ok(Some(THROUGH_LINKS.to_owned()));
+        let mut beneath = Beneath::new(below.map(Chain::rootfs), groups_below);
+        beneath.lay(
+            &upper,
+            (
+                Some(layer.tree().rootfs().metadata().clone()).filter(|_| !marks.implied),
+                marks,
+            ),
+        )?;
+        if groups(chain.tree().links()) != beneath.groups_below() + groups(layer.tree().links()) {
+            return Ok(Some("its hard links are not those of its layers".to_owned()));
+        }
+        let differs = beneath.differs(chain.rootfs())?;
+        return Ok(differs.map(|path| format!("{path} is not what its layers have there")));
     }
     if groups(chain.tree().links()) != groups_below + groups(layer.tree().links()) {
         return Ok(Some("its hard links are not those of its layers".to_owned()));

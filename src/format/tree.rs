@@ -66,7 +66,12 @@ pub enum Node {
         marks: Marks,
     },
     /// A symbolic link.
-    Symlink(Vec<u8>),
+    Symlink {
+        /// Where it points.
+        target: Vec<u8>,
+        /// The number of its group of hard links; 0 for none.
+        link: u64,
+    },
     /// A device, pipe or socket.
     Special {
         /// Which.
@@ -75,10 +80,12 @@ pub enum Node {
         major: u32,
         /// Minor device number, or 0.
         minor: u32,
+        /// The number of its group of hard links; 0 for none.
+        link: u64,
     },
     /// In a layer's tree: what the layers below have of this name is hidden.
     Whiteout,
-    /// In a layer's tree: one more name of a file of the layers below, named by its path from the root.
+    /// In a layer's tree: one more name of what the layers below have, no directory, at this path from the root.
     OutsideLink(Vec<u8>),
 }
 
@@ -92,6 +99,23 @@ impl Node {
                 opaque: false,
                 implied: false,
             },
+        }
+    }
+
+    /// The number of its group of hard links; 0 for none.
+    #[must_use]
+    pub const fn link(&self) -> u64 {
+        match self {
+            Self::File { link, .. } | Self::Symlink { link, .. } | Self::Special { link, .. } => *link,
+            Self::Directory { .. } | Self::Whiteout | Self::OutsideLink(_) => 0,
+        }
+    }
+
+    /// The same, to be changed; `None` of what cannot have several names.
+    pub const fn link_mut(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::File { link, .. } | Self::Symlink { link, .. } | Self::Special { link, .. } => Some(link),
+            Self::Directory { .. } | Self::Whiteout | Self::OutsideLink(_) => None,
         }
     }
 }
@@ -169,17 +193,22 @@ impl TreeEntry {
                 };
                 tree.encode(&mut out);
             }
-            Node::Symlink(target) => {
-                out.u8(3).bytes16(target);
+            Node::Symlink { target, link } => {
+                out.u8(3).bytes16(target).u64(*link);
             }
-            Node::Special { kind, major, minor } => {
+            Node::Special {
+                kind,
+                major,
+                minor,
+                link,
+            } => {
                 let tag = match kind {
                     SpecialKind::CharDevice => 1,
                     SpecialKind::BlockDevice => 2,
                     SpecialKind::Fifo => 3,
                     SpecialKind::Socket => 4,
                 };
-                out.u8(4).u8(tag).u32(*major).u32(*minor);
+                out.u8(4).u8(tag).u32(*major).u32(*minor).u64(*link);
             }
             Node::Whiteout => {
                 out.u8(5);
@@ -195,7 +224,7 @@ impl TreeEntry {
         match &self.node {
             Node::File { content, .. } => content.encode_places(out),
             Node::Directory { tree, .. } => tree.place.encode(out),
-            Node::Symlink(_) | Node::Special { .. } | Node::Whiteout | Node::OutsideLink(_) => {}
+            Node::Symlink { .. } | Node::Special { .. } | Node::Whiteout | Node::OutsideLink(_) => {}
         }
     }
 
@@ -257,7 +286,10 @@ impl TreeEntry {
                 target if target.is_empty() || target.contains(&0) => {
                     return Err(from.error("a link's target is empty or has a NUL"));
                 }
-                target => Node::Symlink(target.to_vec()),
+                target => Node::Symlink {
+                    target: target.to_vec(),
+                    link: from.u64()?,
+                },
             },
             4 => {
                 let kind = match from.u8()? {
@@ -271,6 +303,7 @@ impl TreeEntry {
                     kind,
                     major: from.u32()?,
                     minor: from.u32()?,
+                    link: from.u64()?,
                 }
             }
             5 => Node::Whiteout,
@@ -418,7 +451,10 @@ impl TreePage {
                     match &mut entry.node {
                         Node::File { content, .. } => content.decode_places(from)?,
                         Node::Directory { tree, .. } => tree.place = Place::decode(from)?,
-                        Node::Symlink(_) | Node::Special { .. } | Node::Whiteout | Node::OutsideLink(_) => {}
+                        Node::Symlink { .. }
+                        | Node::Special { .. }
+                        | Node::Whiteout
+                        | Node::OutsideLink(_) => {}
                     }
                 }
             }

@@ -87,7 +87,8 @@ fn options(most_bytes: u64) -> Options {
     options.set_compression_type(rocksdb::DBCompressionType::None);
     options.set_write_buffer_size(crate::units::index64(FILE.min(most_bytes / 4).max(64 * 1024)));
     options.set_max_write_buffer_number(2);
-    options.set_max_open_files(256);
+    // What this way of compaction asks for; a file is some mebibytes, so there are not many.
+    options.set_max_open_files(-1);
     options.set_keep_log_file_num(2);
     options.set_manifest_preallocation_size(16 * 1024);
     options

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::catalogue::{Kind, Leaf, sort_key};
 use crate::format::codec::Encoder;
 use crate::format::content::{Content, TreeRef};
-use crate::format::tree::{Marks, Metadata, Node, TreeEntry};
+use crate::format::tree::{Marks, Metadata, TreeEntry};
 use crate::ids::{BlobId, Sha256};
 use crate::name::EntryName;
 use crate::tree::layer::{FileContent, LayerTree};
@@ -181,7 +181,7 @@ impl Passes<'_> {
         self.left = self
             .left
             .checked_sub(1)
-            .ok_or_else(|| Error::refused("too many links into the layers below"))?;
+            .ok_or_else(|| Error::no_tree("too many links into the layers below"))?;
         self.chain = Some(self.inner.write_rooted(work, plan)?);
         Ok(())
     }
@@ -193,6 +193,12 @@ impl Passes<'_> {
             .and_then(Rooted::links)
             .map_or(0, crate::tree::Links::len);
         self.groups = self.groups_below + groups;
+        // All of them at first, those below links of the layers beneath too: they are of the chain as it was.
+        let mut outside = HashMap::new();
+        for target in upper.outside()? {
+            let entry = self.outside(&target)?;
+            outside.insert(target, entry);
+        }
         let work = |lower, upper, root, outside| Work {
             lower,
             upper,
@@ -202,15 +208,6 @@ impl Passes<'_> {
             groups: 0,
             outside,
         };
-        let first = work(below, upper.clone(), root.clone(), HashMap::new());
-        let mut plan = first.plan()?;
-        let mut outside = HashMap::new();
-        for target in std::mem::take(&mut plan.outside) {
-            if let std::collections::hash_map::Entry::Vacant(vacant) = outside.entry(target) {
-                let entry = self.outside(vacant.key())?;
-                vacant.insert(entry);
-            }
-        }
         // The files that got a group of their own are in other pages now: the chain is opened anew.
         let main = Work {
             groups_below: self.groups_below,
@@ -244,10 +241,10 @@ impl Passes<'_> {
         Ok(())
     }
 
-    /// The file of the layers below that a hard link names, in a group of its own if it had none.
+    /// What a hard link names of the layers below, in a group of its own if it had none.
     fn outside(&mut self, target: &[u8]) -> Result<TreeEntry> {
         let nothing = || {
-            Error::refused(format!(
+            Error::no_tree(format!(
                 "a hard link to {}, which the layers below do not have",
                 String::from_utf8_lossy(target)
             ))
@@ -261,16 +258,16 @@ impl Passes<'_> {
             None => (&[][..], target),
         };
         let mut path = resolve(below.rootfs(), &[], folder)?;
-        let name = EntryName::new(name)?;
+        let name = named(name)?;
         let folder = open_path(below.rootfs(), &path)?.ok_or_else(nothing)?;
         let entry = folder.entry(&name)?.ok_or_else(nothing)?;
         let mut found = entry.stored().clone();
-        match &mut found.node {
-            Node::Directory { .. } => Err(Error::refused(format!(
+        match found.node.link_mut() {
+            None => Err(Error::no_tree(format!(
                 "a hard link to the directory {}",
                 String::from_utf8_lossy(target)
             ))),
-            Node::File { link, .. } if *link == 0 => {
+            Some(link @ 0) => {
                 // Groups of the chain come first: those of the layer are numbered behind it.
                 self.groups_below += 1;
                 self.groups += 1;
@@ -303,6 +300,11 @@ impl Passes<'_> {
     }
 }
 
+/// A component of a link's target as a name.
+fn named(component: &[u8]) -> Result<EntryName> {
+    EntryName::new(component).map_err(|err| Error::no_tree(format!("a link's target: {err}")))
+}
+
 /// The directory at that path; `None` where there is none.
 fn open_path(root: &Directory, path: &[EntryName]) -> Result<Option<Directory>> {
     let mut at = root.clone();
@@ -333,7 +335,7 @@ fn resolve(root: &Directory, folder: &[EntryName], target: &[u8]) -> Result<Vec<
         let mut names = parts
             .map(|p| match p {
                 b".." => Ok(None),
-                name => Ok(Some(EntryName::new(name)?)),
+                name => Ok(Some(named(name)?)),
             })
             .collect::<Result<Vec<_>>>()?;
         names.reverse();
@@ -351,10 +353,10 @@ fn resolve(root: &Directory, folder: &[EntryName], target: &[u8]) -> Result<Vec<
             None => None,
         };
         match entry.map(|entry| entry.node) {
-            Some(Seen::Symlink { target }) => {
+            Some(Seen::Symlink { target, .. }) => {
                 followed += 1;
                 if followed > FOLLOWED_MAX {
-                    return Err(Error::refused(format!(
+                    return Err(Error::no_tree(format!(
                         "{name}: symbolic links go round in a circle"
                     )));
                 }
@@ -366,7 +368,7 @@ fn resolve(root: &Directory, folder: &[EntryName], target: &[u8]) -> Result<Vec<
             _ => path.push(name),
         }
         if len64(path.len()) > u64::from(crate::format::DEPTH_MAX) {
-            return Err(Error::refused(format!("{}: nested too deep", path.len())));
+            return Err(Error::no_tree(format!("{}: nested too deep", path.len())));
         }
     }
     Ok(path)

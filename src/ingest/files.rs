@@ -236,7 +236,7 @@ impl Inner {
                     entry: TreeEntry {
                         name,
                         metadata,
-                        node: Node::Symlink(target),
+                        node: Node::Symlink { target, link: 0 },
                     },
                     blob: None,
                     page: None,

@@ -141,7 +141,7 @@ impl<'a> FolderBuilder<'a> {
                         tree.place = self.inner.belt.wait(page)?;
                     }
                 }
-                Node::Symlink(_) | Node::Special { .. } | Node::Whiteout | Node::OutsideLink(_) => {}
+                Node::Symlink { .. } | Node::Special { .. } | Node::Whiteout | Node::OutsideLink(_) => {}
             }
             entries.push(entry);
         }

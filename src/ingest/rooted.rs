@@ -48,7 +48,7 @@ struct Task<'a> {
     height: u32,
 }
 
-/// A directory that was written: with the names of hard-linked files below it, by position from its own.
+/// A directory that was written: with the names of hard-linked inodes below it, by position from its own.
 struct Made {
     directory: MadeDirectory,
     names: Vec<(u64, u64)>,
@@ -64,8 +64,6 @@ pub(super) struct Elsewhere<'a> {
 pub(super) struct Plan<'a> {
     tasks: Vec<Task<'a>>,
     pub(super) elsewhere: Vec<Elsewhere<'a>>,
-    /// Targets of names of files of the layers below.
-    pub(super) outside: Vec<Vec<u8>>,
 }
 
 impl<'a> Work<'a> {
@@ -89,28 +87,23 @@ impl<'a> Work<'a> {
                 height: 0,
             }],
             elsewhere: Vec::new(),
-            outside: Vec::new(),
         };
         let mut at = 0;
         while let Some(task) = plan.tasks.get(at) {
             let mut merge = self.merge(task.lower.as_ref(), &task.upper);
             let mut found = Vec::new();
             for merged in merge.by_ref() {
-                match merged? {
-                    Merged::Folder(MergedFolder {
-                        name, lower, upper, ..
-                    }) => found.push(Task {
+                if let Merged::Folder(MergedFolder {
+                    name, lower, upper, ..
+                }) = merged?
+                {
+                    found.push(Task {
                         parent: at,
                         name: Some(name),
                         lower,
                         upper,
                         height: 0,
-                    }),
-                    Merged::New(TreeEntry {
-                        node: Node::OutsideLink(target),
-                        ..
-                    }) => plan.outside.push(target),
-                    _ => {}
+                    });
                 }
             }
             for redirect in merge.redirects() {
@@ -119,7 +112,7 @@ impl<'a> Work<'a> {
             }
             plan.tasks.extend(found);
             if plan.tasks.len() > FOLDERS_MAX {
-                return Err(Error::refused(format!(
+                return Err(Error::no_tree(format!(
                     "a layer with more than {FOLDERS_MAX} directories"
                 )));
             }
@@ -162,7 +155,7 @@ impl Plan<'_> {
             .first()
             .is_some_and(|t| t.height + 2 > crate::format::DEPTH_MAX)
         {
-            return Err(Error::refused("directories are nested too deep"));
+            return Err(Error::no_tree("directories are nested too deep"));
         }
         Ok(())
     }
@@ -220,7 +213,7 @@ impl Inner {
                 }
                 Merged::Regrouped(entry, group) => {
                     let mut open = super::folder::kept(&entry);
-                    if let Node::File { link, .. } = &mut open.entry.node {
+                    if let Some(link) = open.entry.node.link_mut() {
                         *link = group;
                         names.push((position, group));
                     }
@@ -228,8 +221,8 @@ impl Inner {
                 }
                 Merged::New(entry) => {
                     let entry = work.new_entry(entry)?;
-                    if let Node::File { link: link @ 1.., .. } = &entry.node {
-                        names.push((position, *link));
+                    if let link @ 1.. = entry.node.link() {
+                        names.push((position, link));
                     }
                     OpenTreeEntry {
                         entry,
@@ -257,7 +250,7 @@ impl Inner {
                 }
             };
             if len64(names.len()) > LINKS_MAX {
-                return Err(Error::refused(format!("more than {LINKS_MAX} hard links")));
+                return Err(Error::no_tree(format!("more than {LINKS_MAX} hard links")));
             }
             builder.push(open)?;
         }
@@ -271,7 +264,7 @@ impl Inner {
     fn write_top(self: &Arc<Self>, work: &Work<'_>, root: Made) -> Result<TreeRef> {
         let mut builder = FolderBuilder::of_tree(self, &[])?;
         if work.groups > LINKS_MAX {
-            return Err(Error::refused(format!(
+            return Err(Error::no_tree(format!(
                 "more than {LINKS_MAX} groups of hard links"
             )));
         }
@@ -344,19 +337,18 @@ impl Inner {
 impl Work<'_> {
     /// An entry from above, with the hard-link number that it has in the outcome.
     fn new_entry(&self, mut entry: TreeEntry) -> Result<TreeEntry> {
-        match &mut entry.node {
-            Node::File { link: link @ 1.., .. } => *link += self.groups_below,
-            Node::OutsideLink(target) if !self.layer => {
-                let found = self
-                    .outside
-                    .get(target)
-                    .ok_or_else(|| Error::refused("a hard link to nothing"))?;
-                return Ok(TreeEntry {
-                    name: entry.name,
-                    ..found.clone()
-                });
-            }
-            _ => {}
+        if let Node::OutsideLink(target) = &entry.node
+            && !self.layer
+        {
+            let found = self.outside.get(target);
+            let found = found.ok_or_else(|| Error::no_tree("a hard link to nothing"))?;
+            return Ok(TreeEntry {
+                name: entry.name,
+                ..found.clone()
+            });
+        }
+        if let Some(link @ 1..) = entry.node.link_mut() {
+            *link += self.groups_below;
         }
         Ok(entry)
     }

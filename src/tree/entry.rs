@@ -34,6 +34,8 @@ pub enum Node {
     Symlink {
         /// Where it points.
         target: Vec<u8>,
+        /// Names that the link has.
+        nlink: u32,
     },
     /// A device, pipe or socket.
     Special {
@@ -43,12 +45,14 @@ pub enum Node {
         major: u32,
         /// Minor device number, or 0.
         minor: u32,
+        /// Names that it has.
+        nlink: u32,
     },
     /// In a layer's tree: what the layers below have of this name is hidden.
     Whiteout,
-    /// In a layer's tree: one more name of a file of the layers below.
+    /// In a layer's tree: one more name of what the layers below have.
     OutsideLink {
-        /// That file's path from the root, without a leading slash.
+        /// Its path there from the root, without a leading slash.
         target: Vec<u8>,
     },
 }
@@ -62,7 +66,7 @@ pub struct Entry {
     pub metadata: Metadata,
     /// What it is.
     pub node: Node,
-    /// Its inode number within the tree: the names of one file share that of the first.
+    /// Its inode number within the tree: the names of one inode share the position of the first.
     pub inode: u64,
     /// Its position in the tree's pre-order: what its inode number is unless it is a further name.
     pub preorder: u64,

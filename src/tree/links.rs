@@ -12,7 +12,7 @@ pub struct Links {
     groups: u64,
 }
 
-/// What the names of one file share.
+/// What the names of one inode share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkGroup {
     /// The position of the first of its names: the inode number of all.

@@ -8,6 +8,7 @@ use super::{Directory, Entries, Entry, Marks, Metadata};
 use crate::error::{Error, Result};
 use crate::format::tree::{Node as StoredNode, TreeEntry};
 use crate::name::EntryName;
+use std::collections::{HashSet, VecDeque};
 use std::iter::Peekable;
 
 /// A directory of what is laid over another.
@@ -19,7 +20,7 @@ pub enum Upper<'a> {
     Stored(Directory),
     /// Directories that are only passed through, down those names, and whether the last hides what is below in it.
     Under(Vec<EntryName>, bool, Box<Upper<'a>>),
-    /// The number of its hard-link group, given to the file of that name.
+    /// The number of its hard-link group, given to what has that name.
     Regroup(EntryName, u64),
 }
 
@@ -45,7 +46,7 @@ pub enum Merged<'a> {
     Kept(Entry),
     /// As it was below, but of that group of hard links.
     Regrouped(Entry, u64),
-    /// Not a directory, from above. A file's hard-link number is the layer's.
+    /// Not a directory, from above. Its hard-link number is the layer's.
     New(TreeEntry),
     /// A directory that has something from above in it.
     Folder(MergedFolder<'a>),
@@ -145,6 +146,39 @@ impl<'a> Upper<'a> {
                 node: UpperNode::Regroup(*group),
             }))),
         }
+    }
+
+    /// True where nothing is laid over: only marks, for what is below.
+    pub fn is_bare(&self) -> Result<bool> {
+        let mut waiting = vec![self.clone()];
+        while let Some(upper) = waiting.pop() {
+            for entry in upper.entries() {
+                match entry?.node {
+                    UpperNode::Folder(below, marks) if marks.implied => waiting.push(below),
+                    UpperNode::Other(StoredNode::Whiteout) => {}
+                    UpperNode::Folder(..) | UpperNode::Other(_) | UpperNode::Regroup(_) => return Ok(false),
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the layer has further names for in the layers below: the paths there, each once.
+    pub fn outside(&self) -> Result<Vec<Vec<u8>>> {
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        let mut waiting = VecDeque::from([self.clone()]);
+        while let Some(upper) = waiting.pop_front() {
+            for entry in upper.entries() {
+                match entry?.node {
+                    UpperNode::Folder(below, _) => waiting.push_back(below),
+                    UpperNode::Other(StoredNode::OutsideLink(target)) if seen.insert(target.clone()) => {
+                        found.push(target);
+                    }
+                    UpperNode::Other(_) | UpperNode::Regroup(_) => {}
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The stored directory that this is, if it is one.
@@ -248,8 +282,8 @@ impl<'a> Merge<'a> {
                     .filter(|entry| !matches!(entry.stored().node, StoredNode::Directory { .. }))
                     && marks.implied
                 {
-                    let StoredNode::Symlink(target) = &entry.stored().node else {
-                        return Err(Error::refused(format!(
+                    let StoredNode::Symlink { target, .. } = &entry.stored().node else {
+                        return Err(Error::no_tree(format!(
                             "{name}: the layer has entries below something that is no directory"
                         )));
                     };
@@ -260,6 +294,10 @@ impl<'a> Merge<'a> {
                         upper,
                     });
                     return Ok(lower.map(Merged::Kept));
+                }
+                // Marks for what is not there are nothing.
+                if lower.is_none() && marks.implied && !self.layer && upper.is_bare()? {
+                    return Ok(None);
                 }
                 let opened = match (&self.lower, &lower) {
                     (Some((directory, _)), Some(entry))

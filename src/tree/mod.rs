@@ -193,31 +193,28 @@ impl Directory {
 
     /// The node as a reader sees it, and its inode number.
     fn node_of(&self, stored: &StoredNode, preorder: u64) -> Result<(Node, u64)> {
-        let mut inode = preorder;
+        let (mut inode, mut nlink) = (preorder, 1);
+        let link = stored.link();
+        if let Some(links) = self.links.as_ref().filter(|_| link != 0) {
+            let group = links.group(link)?;
+            // Its own first name, or one before it: else two inodes would share a number.
+            if group.inode > preorder {
+                return Err(self.malformed("a hard link's first name stands behind another"));
+            }
+            (inode, nlink) = (group.inode, group.nlink);
+        }
         let node = match stored {
             StoredNode::File {
                 size,
                 blob_id,
                 sha256,
-                link,
                 ..
-            } => {
-                let mut nlink = 1;
-                if let Some(links) = self.links.as_ref().filter(|_| *link != 0) {
-                    let group = links.group(*link)?;
-                    // Its own first name, or one before it: else two files would share a number.
-                    if group.inode > preorder {
-                        return Err(self.malformed("a hard link's first name stands behind another"));
-                    }
-                    (inode, nlink) = (group.inode, group.nlink);
-                }
-                Node::File {
-                    size: *size,
-                    blob_id: *blob_id,
-                    sha256: Some(*sha256).filter(|sha256| *sha256 != Sha256::default()),
-                    nlink,
-                }
-            }
+            } => Node::File {
+                size: *size,
+                blob_id: *blob_id,
+                sha256: Some(*sha256).filter(|sha256| *sha256 != Sha256::default()),
+                nlink,
+            },
             StoredNode::Directory { tree, marks } => {
                 if !self.layer && *marks != Marks::default() {
                     return Err(self.malformed("a directory with marks outside a layer's tree"));
@@ -229,13 +226,17 @@ impl Directory {
                     marks: *marks,
                 }
             }
-            StoredNode::Symlink(target) => Node::Symlink {
+            StoredNode::Symlink { target, .. } => Node::Symlink {
                 target: target.clone(),
+                nlink,
             },
-            StoredNode::Special { kind, major, minor } => Node::Special {
+            StoredNode::Special {
+                kind, major, minor, ..
+            } => Node::Special {
                 kind: *kind,
                 major: *major,
                 minor: *minor,
+                nlink,
             },
             StoredNode::Whiteout | StoredNode::OutsideLink(_) if !self.layer => {
                 return Err(self.malformed("a whiteout or outside link outside a layer's tree"));

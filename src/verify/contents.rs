@@ -51,9 +51,9 @@ pub(super) fn check_leaf(check: &mut Check<'_>, catalogue: &CatalogueReader, lea
         check.damaged(format!("{}: listed under another digest's name", name()));
     }
     if let Content::Recipe(recipe) = &leaf.content {
-        let before = check.report.damages.len();
+        let before = check.report.damage_count();
         trees::check_tree(check, leaf, recipe.tree)?;
-        if check.report.damages.len() > before {
+        if check.report.damage_count() > before {
             check.report.damaged_blobs.insert(leaf.sha256);
         }
     }
@@ -115,6 +115,7 @@ pub(super) fn check_content(
     let mut end = 0;
     let mut header: Option<(Place, FrameHeader)> = None;
     for piece in reader.pieces(0) {
+        check.check_interrupted()?;
         let piece = match piece {
             Ok(piece) => piece,
             Err(e) => return Ok(Err(e)),

@@ -16,7 +16,7 @@ use crate::generation;
 use crate::ids::{MediumId, PageHash, Sha256};
 use crate::medium::{Medium, MediumFile, SlotNumber};
 use crate::monitor::Monitor;
-use crate::units::{Generation, PackNumber};
+use crate::units::{Generation, PackNumber, len64};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +31,9 @@ pub struct VerifyOptions {
     /// Set by whoever wants the run to stop.
     pub interrupted: Arc<AtomicBool>,
 }
+
+/// Damages, and damaged files, that a report names; of more it has only the number. A hostile medium can have any number.
+pub const NAMED_MAX: usize = 10_000;
 
 /// Something that is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +61,16 @@ pub struct Report {
     pub leaves: u64,
     /// Loose files checked.
     pub files: u64,
-    /// Everything that is damaged, in the order of finding.
+    /// What is damaged, in the order of finding; no more than [`NAMED_MAX`].
     pub damages: Vec<Damage>,
+    /// How many more there are.
+    pub more_damages: u64,
     /// Blobs whose bytes cannot all be had.
     pub damaged_blobs: BTreeSet<Sha256>,
-    /// Loose files whose bytes cannot all be had, by path below `files/`.
+    /// Loose files whose bytes cannot all be had, by path below `files/`; no more than [`NAMED_MAX`].
     pub damaged_files: Vec<String>,
+    /// How many more there are.
+    pub more_damaged_files: u64,
     /// Layers and chains whose trees cannot all be had, as `layer …` and `chain …`: what starts from them.
     pub damaged_trees: BTreeSet<String>,
     /// Whether part of the catalogue could not be read, so that the lists above may be short.
@@ -75,6 +82,20 @@ impl Report {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.damages.is_empty()
+    }
+
+    /// How many damages were found, named or not.
+    #[must_use]
+    pub fn damage_count(&self) -> u64 {
+        len64(self.damages.len()) + self.more_damages
+    }
+
+    fn damaged_file(&mut self, path: String) {
+        if self.damaged_files.len() < NAMED_MAX {
+            self.damaged_files.push(path);
+        } else {
+            self.more_damaged_files += 1;
+        }
     }
 }
 
@@ -111,8 +132,12 @@ impl Check<'_> {
     }
 
     fn damaged(&mut self, text: String) {
-        self.monitor.warn(&text);
-        self.report.damages.push(Damage { text });
+        if self.report.damages.len() < NAMED_MAX {
+            self.monitor.warn(&text);
+            self.report.damages.push(Damage { text });
+        } else {
+            self.report.more_damages += 1;
+        }
     }
 
     fn check_interrupted(&self) -> Result<()> {
@@ -138,8 +163,10 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         leaves: 0,
         files: 0,
         damages: Vec::new(),
+        more_damages: 0,
         damaged_blobs: BTreeSet::new(),
         damaged_files: Vec::new(),
+        more_damaged_files: 0,
         damaged_trees: BTreeSet::new(),
         catalogue_damaged: false,
     };

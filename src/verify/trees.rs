@@ -26,7 +26,7 @@ struct Waiting {
 pub(super) fn check_tree(check: &mut Check<'_>, leaf: &Leaf, tree: TreeRef) -> Result<()> {
     let source: Arc<dyn FrameSource> = Arc::new(Uncached::new(Arc::clone(&check.medium)));
     let files = leaf.kind == Kind::Files;
-    let before = check.report.damages.len();
+    let before = check.report.damage_count();
     let place = if files {
         "files".to_owned()
     } else {
@@ -46,15 +46,16 @@ pub(super) fn check_tree(check: &mut Check<'_>, leaf: &Leaf, tree: TreeRef) -> R
         usable(check, &tree.place)
             .and_then(|()| Rooted::open(source, tree, leaf.kind != Kind::Chain))
             .and_then(|rooted| {
-                check_links(&rooted)?;
+                check_links(check, &rooted)?;
                 Ok(rooted.top().clone())
             })
     };
+    check.check_interrupted()?;
     match top {
         Ok(top) => walk(check, &place, top, files)?,
         Err(e) => check.damaged(format!("{place}: {e}")),
     }
-    if !files && check.report.damages.len() > before {
+    if !files && check.report.damage_count() > before {
         check.report.damaged_trees.insert(place);
         // What is damaged may be below directories that were remembered: other trees have to name it too.
         check.checked.clear();
@@ -73,17 +74,20 @@ pub(super) fn check_rootfs(check: &mut Check<'_>, catalogue: &CatalogueReader, l
     }
 }
 
-/// Every position in the table of hard links is that of a file that says it is of that group. That no file says
-/// so which is not in the table is found where the file is met.
-fn check_links(rooted: &Rooted) -> Result<()> {
+/// Every position in the table of hard links is that of an entry that says it is of that group. That none says so
+/// which is not in the table is found where it is met.
+fn check_links(check: &Check<'_>, rooted: &Rooted) -> Result<()> {
     let Some(links) = rooted.links() else {
         return Ok(());
     };
     for (group, names) in (1..).zip(links.all()?) {
         for position in names {
+            check.check_interrupted()?;
             let found = rooted.top().find(position)?;
             let link = match &found {
-                Some(crate::tree::Found::Entry(_, entry)) if entry.preorder == position => link_of(entry),
+                Some(crate::tree::Found::Entry(_, entry)) if entry.preorder == position => {
+                    Some(entry.stored().node.link())
+                }
                 _ => None,
             };
             if link != Some(group) {
@@ -95,13 +99,6 @@ fn check_links(rooted: &Rooted) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn link_of(entry: &Entry) -> Option<u64> {
-    match &entry.stored().node {
-        StoredNode::File { link, .. } => Some(*link),
-        _ => None,
-    }
 }
 
 /// Walks a tree directory by directory, without recursion.
@@ -129,19 +126,17 @@ fn walk(check: &mut Check<'_>, place: &str, top: Directory, files: bool) -> Resu
         if !files && !directory.is_empty() && (check.checked.contains(&key) || !met.insert(key)) {
             continue;
         }
-        let before = check.report.damages.len();
+        let before = check.report.damage_count();
         if let Err(e) = check_pages(check, &directory) {
             check.damaged(format!("{place}/{path}: {e}"));
             if files {
-                check
-                    .report
-                    .damaged_files
-                    .push(format!("{path} (all that is in it)"));
+                check.report.damaged_file(format!("{path} (all that is in it)"));
             }
             continue;
         }
         let (mut inodes, mut entries) = (1, 0);
         for entry in directory.entries(0) {
+            check.check_interrupted()?;
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(e) => {
@@ -169,7 +164,7 @@ fn walk(check: &mut Check<'_>, place: &str, top: Directory, files: bool) -> Resu
         if (inodes, entries) != (directory.inodes(), directory.len()) {
             check.damaged(format!("{place}/{path}: its counts are wrong"));
         }
-        let whole = check.report.damages.len() == before;
+        let whole = check.report.damage_count() == before;
         if !files && whole && check.checked.len() < REMEMBERED && !directory.is_empty() {
             check.checked.insert(key);
         }
@@ -202,7 +197,7 @@ fn check_file(check: &mut Check<'_>, tree: &str, entry: &Entry, path: String, fi
     if let Err(e) = check_content(check, content, *size, deep)? {
         check.damaged(format!("{tree}/{path}: {e}"));
         if files {
-            check.report.damaged_files.push(path);
+            check.report.damaged_file(path);
         }
     }
     Ok(())

@@ -164,6 +164,8 @@ pub fn lower_layer(ingest: &Ingest) -> StoredTree {
     layer
         .special(&path("null"), plain(0o666), SpecialKind::CharDevice, 1, 3)
         .unwrap();
+    layer.hard_link(&path("dir/link"), &path("link")).unwrap();
+    layer.hard_link(&path("zero"), &path("null")).unwrap();
     layer.finish().unwrap().0
 }
 

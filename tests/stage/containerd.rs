@@ -18,10 +18,10 @@
 use super::{Said, Stage};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use std::cell::Cell;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The image for pods' pauses, and the one with a shell in it.
@@ -266,7 +266,7 @@ pub struct Containerd {
     pub folder: PathBuf,
     daemon: Child,
     world: World,
-    count: Cell<u32>,
+    count: AtomicU32,
 }
 
 const JOIN_AND_ENTER: &str = r#"
@@ -337,7 +337,7 @@ impl Containerd {
             folder,
             daemon,
             world,
-            count: Cell::new(0),
+            count: AtomicU32::new(0),
         };
         containerd.wait_until_ready();
         containerd
@@ -465,7 +465,7 @@ impl Containerd {
 
     /// Runs a line of the image's shell in a container by `ctr`, to its end. More options for `ctr run` go before the image.
     pub fn run(&self, runtime: Runtime, options: &str, image: &str, line: &str) -> Said {
-        let id = format!("run-{}", self.count.replace(self.count.get() + 1));
+        let id = format!("run-{}", self.count.fetch_add(1, Ordering::Relaxed));
         // ctr copies the output beside the container; one that ends at once can be gone before it has begun.
         let line = format!("{line}\ncode=$?; sleep 0.2; exit $code").replace('\'', r"'\''");
         self.try_ctr(&format!(
@@ -477,7 +477,7 @@ impl Containerd {
     /// Starts a pod on the host's network through the CRI.
     #[track_caller]
     pub fn pod(&self, runtime: Runtime) -> Pod<'_> {
-        let name = format!("pod-{}", self.count.replace(self.count.get() + 1));
+        let name = format!("pod-{}", self.count.fetch_add(1, Ordering::Relaxed));
         let config = self.folder.join(format!("{name}.json"));
         // `network: 2` is the node's.
         let text = serde_json::json!({
@@ -532,7 +532,7 @@ impl Pod<'_> {
     /// Creates a container without starting it; it may fail.
     pub fn create(&self, image: &str, line: &str) -> Said {
         let count = &self.containerd.count;
-        let name = format!("container-{}", count.replace(count.get() + 1));
+        let name = format!("container-{}", count.fetch_add(1, Ordering::Relaxed));
         let config = self.containerd.folder.join(format!("{name}.json"));
         let text = serde_json::json!({
             "metadata": {"name": name},

@@ -173,7 +173,9 @@ impl ToolError {
             return match error.root_cause() {
                 error if is_host_index(error) => Exit::Failed,
                 StoreError::Mismatch { .. } | StoreError::Malformed { .. } => Exit::Damage,
-                StoreError::Refused { .. } | StoreError::Locked { .. } => Exit::Refused,
+                StoreError::Refused { .. } | StoreError::NoTree { .. } | StoreError::Locked { .. } => {
+                    Exit::Refused
+                }
                 StoreError::Full { .. } => Exit::Full,
                 StoreError::Interrupted => Exit::Interrupted,
                 other if other.is_damage() && !matches!(self, Self::Store(_) | Self::Images(_)) => {
@@ -213,7 +215,7 @@ impl ToolError {
                 StoreError::Full { .. } => "full",
                 StoreError::Deadline { .. } => "deadline",
                 StoreError::Locked { .. } => "locked",
-                StoreError::Refused { .. } => "refused",
+                StoreError::Refused { .. } | StoreError::NoTree { .. } => "refused",
                 StoreError::SourceMismatch { .. } => "source-mismatch",
                 StoreError::Interrupted => "interrupted",
                 _ => "failed",

@@ -132,15 +132,17 @@ impl Attributes {
                 subdirectories,
                 ..
             } => (*entries, names_of(*subdirectories)),
-            Node::Symlink { target } => (len64(target.len()), 1),
+            Node::Symlink { target, nlink } => (len64(target.len()), (*nlink).max(1)),
+            Node::Special { nlink, .. } => (0, (*nlink).max(1)),
             // Marks of layers' trees; none is shown.
-            Node::Special { .. } | Node::Whiteout | Node::OutsideLink { .. } => (0, 1),
+            Node::Whiteout | Node::OutsideLink { .. } => (0, 1),
         };
         let mut attributes = Self::of(number, kind, size, nlink, &entry.metadata);
         if let Node::Special {
             kind: SpecialKind::CharDevice | SpecialKind::BlockDevice,
             major,
             minor,
+            ..
         } = &entry.node
         {
             (attributes.major, attributes.minor) = (*major, *minor);

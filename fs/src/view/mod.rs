@@ -126,7 +126,7 @@ impl View {
         let found = match (inode.in_tree(), inode) {
             (Some((tree, inode)), _) => match self.find(tree, inode)? {
                 Found::Entry(_, entry) => match entry.node {
-                    Node::Symlink { target } => return Ok(target),
+                    Node::Symlink { target, .. } => return Ok(target),
                     node => kind_of(&node),
                 },
                 Found::Directory(_) => Kind::Directory,

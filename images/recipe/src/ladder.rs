@@ -54,6 +54,8 @@ const EARLY: usize = 4;
 const MUCH: usize = 16;
 /// What errs in proportion more often than the limit allows for, times this, is out: the rest may be more like it.
 const HOPELESS: usize = 2;
+/// pgzip's block, when it is told nothing.
+const USUAL: usize = 1 << 20;
 /// Bytes of errors more than twice those of the best after which a candidate is out.
 const SLACK: usize = 48;
 
@@ -230,12 +232,23 @@ impl<'a> Sample<'a> {
 fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
     let cuts = cuts(segment);
     let stored = segment.tokens.is_empty();
+    let Input {
+        start, end, offset, ..
+    } = segment.input;
+    let seen_so_far = offset + (end - start) as u64;
+    // A block that ended would show; and of those that are longer than the stream so far one is like the other.
+    let may_cut = |block: u64| {
+        let shown = cuts.iter().any(|cut| *cut as u64 == block);
+        shown
+            || block > seen_so_far && (block == USUAL as u64 || block == u64::from(Pigz::DEFAULT.block) << 10)
+    };
     let mut seen = HashSet::new();
     let mut candidates: Vec<(usize, Encoder)> = Vec::new();
     for encoder in all(&cuts) {
         let name = encoder.to_string();
         // Not every length is a block's.
-        if name.parse() != Ok(encoder) || !seen.insert(encoder) {
+        let is_one = name.parse() == Ok(encoder) && seen.insert(encoder);
+        if !is_one || block_of(encoder).is_some_and(|block| !may_cut(block)) {
             continue;
         }
         let (family, level) = (name.split(':').next().unwrap_or_default(), level(&name));
@@ -254,6 +267,15 @@ fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
     }
     candidates.sort_by_key(|(unlike, _)| *unlike);
     candidates.into_iter().map(|(_, encoder)| encoder).collect()
+}
+
+/// How long the blocks are that it compresses each by itself.
+fn block_of(encoder: Encoder) -> Option<u64> {
+    match encoder {
+        Encoder::Pigz { cut, .. } => Some(u64::from(cut.block) << 10),
+        Encoder::Pgzip { block, .. } => Some(block.into()),
+        _ => None,
+    }
 }
 
 /// Those of any stream, and those that cut their input with blocks of these lengths.
@@ -282,7 +304,6 @@ fn all(cuts: &[usize]) -> impl Iterator<Item = Encoder> {
 /// How long the blocks may be that are compressed each by itself: behind each is a block of nothing that is not the last. A
 /// segment ends with the block at whose end it has a mebibyte; where that is exactly one, it may be one that they cut.
 fn cuts(segment: &Segment<'_>) -> Vec<usize> {
-    const USUAL: usize = 1 << 20;
     let Input {
         start, end, offset, ..
     } = segment.input;

@@ -149,7 +149,7 @@ fn take_apart(
     }
     let (tree, positions) = match sink.writer.finish() {
         Ok(finished) => finished,
-        Err(LayerFault::NotATree(_) | LayerFault::Store(holdall::Error::Refused { .. })) => {
+        Err(LayerFault::NotATree(_) | LayerFault::Store(holdall::Error::NoTree { .. })) => {
             return Ok(None);
         }
         Err(LayerFault::Store(err)) => return Err(err.into()),

@@ -164,10 +164,10 @@ pub fn derive(ingest: &Ingest, source: &mut dyn Read, place: &str) -> Result<Der
     }
 }
 
-/// The reason where the store refused what was asked; any other error is the run's.
+/// The reason where there can be no tree; any other error is the run's.
 fn not_a_tree(err: holdall::Error) -> Result<String> {
     match err {
-        holdall::Error::Refused { .. } => Ok(err.to_string()),
+        holdall::Error::NoTree { .. } => Ok(err.to_string()),
         err => Err(err.into()),
     }
 }

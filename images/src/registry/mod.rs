@@ -3,6 +3,7 @@
 //! In: [`connection`](self) → route → handlers → verified slices of the disk → the client. Owns HTTP
 //! in all its forms; knows nothing of packs or frames, and never writes.
 
+mod awaited;
 mod connection;
 mod error;
 mod handlers;
@@ -13,6 +14,7 @@ mod respond;
 mod route;
 mod stream;
 
+pub use awaited::Awaited;
 pub use error::RegistryError;
 pub use stream::Body;
 
@@ -75,7 +77,7 @@ impl RegistryOptions {
 /// Answers requests from one disk. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Registry {
-    disk: Disk,
+    disk: Awaited,
     turns: Turns,
 }
 
@@ -83,17 +85,20 @@ impl Registry {
     /// A registry over `disk` that reads by the limits of `options`; what fails on the disk's side
     /// is told to `monitor` as a warning.
     #[must_use]
-    pub fn new(disk: Disk, options: &RegistryOptions, monitor: Arc<dyn Monitor>) -> Self {
+    pub fn new(disk: impl Into<Awaited>, options: &RegistryOptions, monitor: Arc<dyn Monitor>) -> Self {
         Self {
-            disk,
+            disk: disk.into(),
             turns: Turns::new(options.reads, monitor),
         }
     }
 
     /// The answer to a request; its body is not read. Must run on a tokio runtime, and never blocks it.
     pub async fn answer<B>(&self, request: hyper::Request<B>) -> Response<Body> {
+        let Some(disk) = self.disk.disk() else {
+            return Refusal::no_disk().into_response();
+        };
         let (head, _) = request.into_parts();
-        let answered = self.find(&head).await;
+        let answered = self.find(disk, &head).await;
         answered.unwrap_or_else(|refusal| {
             if refusal.status.is_server_error() {
                 self.turns.warn(&format!(
@@ -107,7 +112,7 @@ impl Registry {
         })
     }
 
-    async fn find(&self, head: &hyper::http::request::Parts) -> Result<Response<Body>, Refusal> {
+    async fn find(&self, disk: &Disk, head: &hyper::http::request::Parts) -> Result<Response<Body>, Refusal> {
         if head.method != Method::GET && head.method != Method::HEAD {
             return Err(Refusal::read_only());
         }
@@ -118,7 +123,7 @@ impl Registry {
             .or_else(|| head.headers.get(header::HOST).and_then(|host| host.to_str().ok()));
         let request = Request::parse(head.uri.path(), head.uri.query(), own_host)?;
         let conditions = Conditions::of(head.method == Method::HEAD, &head.headers);
-        let (disk, turns) = (self.disk.clone(), self.turns.clone());
+        let (disk, turns) = (disk.clone(), self.turns.clone());
         let found = self
             .turns
             .start(move || handlers::answer(&disk, &turns, request, &conditions));
@@ -144,7 +149,7 @@ impl Registry {
 /// Fails where the listener may not be served; afterwards no request and no connection ends it.
 pub async fn serve(
     listener: TcpListener,
-    disk: Disk,
+    disk: impl Into<Awaited>,
     options: &RegistryOptions,
     monitor: Arc<dyn Monitor>,
     shutdown: impl Future<Output = ()>,

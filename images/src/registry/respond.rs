@@ -93,6 +93,14 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
+    /// 503: the disk is not there yet.
+    pub fn no_disk() -> Self {
+        let why = "the disk is not plugged in yet; it is waited for";
+        let mut refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unknown, why);
+        refusal.header = Some((header::RETRY_AFTER, HeaderValue::from_static("1")));
+        refusal
+    }
+
     /// 405: only reads are answered.
     pub fn read_only() -> Self {
         let why = "this registry is read-only: it answers GET and HEAD";

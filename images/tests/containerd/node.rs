@@ -9,7 +9,7 @@ use holdall::monitor::Silent;
 use holdall::name::ImageName;
 use holdall::reader::{Disk, OpenOptions};
 use holdall_images::config::chain_ids;
-use holdall_images::containerd::registration::{RegistrationOptions, Report, register, unload};
+use holdall_images::containerd::registration::{ImageReport, RegistrationOptions, Report, register, unload};
 use holdall_images::containerd::snapshotter::{Absent, Chains, SnapshotSocket, Snapshots, service};
 use holdall_images::media_types::{OCI_CONFIG, OCI_INDEX, OCI_LAYER_TAR, OCI_MANIFEST};
 use holdall_images::platform::Platform;
@@ -220,6 +220,18 @@ impl Node {
         node
     }
 
+    /// One more disk; it takes the place of `disk` while it is registered or unloaded.
+    pub fn other_disk(&self, images: &[TestImage]) -> Disk {
+        for image in images {
+            for (n, chain) in image.chains().iter().enumerate() {
+                extract(&self.chains.directory(chain), &image.layers[..=n]);
+            }
+        }
+        let folder = self.folder.path().join("other");
+        std::fs::create_dir_all(&folder).unwrap();
+        disk(&folder, images, &[])
+    }
+
     pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
@@ -406,14 +418,20 @@ impl Node {
             pinned: false,
             replace: false,
             links: None,
+            first: Vec::new(),
         }
     }
 
     pub fn register(&self, options: &RegistrationOptions) -> Report {
+        self.register_and(options, &|_| {})
+    }
+
+    /// The same; is told of each image as soon as it is there.
+    pub fn register_and(&self, options: &RegistrationOptions, told: &dyn Fn(&ImageReport)) -> Report {
         let table = Table::open(&self.folder.path().join("registration")).unwrap();
         let chains = Arc::clone(&self.chains) as Arc<dyn Chains>;
         self.runtime
-            .block_on(register(&self.disk, chains, options, &table))
+            .block_on(register(&self.disk, chains, options, &table, told))
             .unwrap()
     }
 

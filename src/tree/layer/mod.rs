@@ -45,26 +45,37 @@ pub struct FileContent {
 enum Child {
     Folder(usize),
     File(usize),
-    Symlink(Box<(Metadata, Vec<u8>)>),
-    Special(Box<(Metadata, SpecialKind, u32, u32)>),
+    /// A symbolic link, device, pipe or socket.
+    Other(usize),
     Whiteout,
     OutsideLink(Vec<u8>),
 }
 
-impl Child {
-    /// Bytes that another one of it takes.
+/// Anything but a file or directory.
+#[derive(Debug)]
+struct Other {
+    metadata: Metadata,
+    kind: OtherKind,
+    /// Number of the group of hard links, from 1; 0 for none. Given at the end.
+    group: u64,
+}
+
+#[derive(Debug)]
+enum OtherKind {
+    Symlink(Vec<u8>),
+    Special(SpecialKind, u32, u32),
+}
+
+impl Other {
+    /// Bytes that one more name of it takes in a directory's pages.
     fn own_bytes(&self) -> usize {
-        let of = |metadata: &Metadata| -> usize {
-            let xattrs = metadata.xattrs.iter();
-            64 + xattrs
-                .map(|(name, value)| name.len() + value.len())
-                .sum::<usize>()
+        let xattrs = self.metadata.xattrs.iter();
+        let xattrs = xattrs.map(|(name, value)| name.len() + value.len());
+        let target = match &self.kind {
+            OtherKind::Symlink(target) => target.len(),
+            OtherKind::Special(..) => 0,
         };
-        match self {
-            Self::Symlink(link) => of(&link.0) + link.1.len(),
-            Self::Special(special) => of(&special.0),
-            Self::Folder(_) | Self::File(_) | Self::Whiteout | Self::OutsideLink(_) => 0,
-        }
+        64 + xattrs.sum::<usize>() + target
     }
 }
 
@@ -89,6 +100,7 @@ struct File<F> {
 pub struct LayerTree<F> {
     folders: Vec<Folder>,
     files: Vec<File<F>>,
+    others: Vec<Other>,
     groups: u64,
     steps: usize,
     repeated: usize,
@@ -99,11 +111,23 @@ impl<F> Default for LayerTree<F> {
         Self {
             folders: vec![Folder::default()],
             files: Vec::new(),
+            others: Vec::new(),
             groups: 0,
             steps: 0,
             repeated: 0,
         }
     }
+}
+
+/// What becomes of folders on the way to one that are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// None is found.
+    Find,
+    /// They are made, as implied.
+    Make,
+    /// The same, but not below a whiteout: nothing is seen there that could be marked.
+    Mark,
 }
 
 fn not_a_tree<T>(path: &[EntryName], why: &str) -> std::result::Result<T, NotATree> {
@@ -137,14 +161,30 @@ impl<F> LayerTree<F> {
         self.folders.get(folder)?.children.get(name)
     }
 
+    /// Where a symbolic link points; `None` of what is none.
+    fn target(&self, other: usize) -> Option<&[u8]> {
+        match &self.others.get(other)?.kind {
+            OtherKind::Symlink(target) => Some(target),
+            OtherKind::Special(..) => None,
+        }
+    }
+
+    fn other(&mut self, metadata: Metadata, kind: OtherKind) -> Child {
+        self.others.push(Other {
+            metadata,
+            kind,
+            group: 0,
+        });
+        Child::Other(self.others.len() - 1)
+    }
+
     fn new_folder(&mut self, folder: Folder) -> usize {
         self.folders.push(folder);
         self.folders.len() - 1
     }
 
-    /// The folder that a path leads to, symbolic links of this layer followed beneath its root. What is not
-    /// there is made, as implied, or with `make` false is `None`.
-    fn walk(&mut self, path: &[EntryName], make: bool) -> std::result::Result<Option<usize>, NotATree> {
+    /// The folder that a path leads to, symbolic links of this layer followed beneath its root.
+    fn walk(&mut self, path: &[EntryName], way: Way) -> std::result::Result<Option<usize>, NotATree> {
         let mut above = Vec::new();
         let mut at = 0;
         let mut ahead: VecDeque<Option<EntryName>> = path.iter().cloned().map(Some).collect();
@@ -159,15 +199,18 @@ impl<F> LayerTree<F> {
             }
             let next = match self.child(at, &name) {
                 Some(Child::Folder(next)) => *next,
-                Some(Child::Symlink(link)) => {
+                Some(Child::Other(other)) => {
+                    let Some(target) = self.target(*other) else {
+                        return not_a_tree(path, "an entry below something that is no directory");
+                    };
                     followed += 1;
                     if followed > FOLLOWED_MAX {
                         return not_a_tree(path, "its symbolic links go round in a circle");
                     }
-                    if link.1.first() == Some(&b'/') {
+                    if target.first() == Some(&b'/') {
                         (at, above) = (0, Vec::new());
                     }
-                    let mut target = components(&link.1)?;
+                    let mut target = components(target)?;
                     self.steps += target.len() + 1;
                     if self.steps > STEPS_MAX {
                         return not_a_tree(
@@ -179,7 +222,8 @@ impl<F> LayerTree<F> {
                     ahead = target;
                     continue;
                 }
-                None | Some(Child::Whiteout) if !make => return Ok(None),
+                None if way == Way::Find => return Ok(None),
+                Some(Child::Whiteout) if way != Way::Make => return Ok(None),
                 found @ (None | Some(Child::Whiteout)) => {
                     let next = Folder::instead_of(found.is_some());
                     let next = self.new_folder(next);
@@ -199,7 +243,7 @@ impl<F> LayerTree<F> {
         let Some((name, parents)) = path.split_last() else {
             return Err(NotATree("the root is something else than a directory".to_owned()));
         };
-        let folder = self.walk(parents, true)?.unwrap_or(0);
+        let folder = self.walk(parents, Way::Make)?.unwrap_or(0);
         Ok((folder, name.clone()))
     }
 
@@ -264,7 +308,8 @@ impl<F> LayerTree<F> {
         if target.is_empty() || target.len() > TARGET_MAX || target.contains(&0) {
             return not_a_tree(path, "a symbolic link to nothing, or to a name that is too long");
         }
-        self.put(path, Child::Symlink(Box::new((metadata, target.to_vec()))))
+        let child = self.other(metadata, OtherKind::Symlink(target.to_vec()));
+        self.put(path, child)
     }
 
     /// A device, pipe or socket.
@@ -276,7 +321,8 @@ impl<F> LayerTree<F> {
         major: u32,
         minor: u32,
     ) -> std::result::Result<(), NotATree> {
-        self.put(path, Child::Special(Box::new((metadata, kind, major, minor))))
+        let child = self.other(metadata, OtherKind::Special(kind, major, minor));
+        self.put(path, child)
     }
 
     /// One more name of what `target` is; of a file of the layers below where this layer has none there.
@@ -288,16 +334,18 @@ impl<F> LayerTree<F> {
         let Some((name, parents)) = target.split_last() else {
             return not_a_tree(path, "a hard link to a directory");
         };
-        let found = self.walk(parents, false)?;
+        let found = self.walk(parents, Way::Find)?;
         let child = match found.and_then(|folder| self.child(folder, name)) {
             Some(Child::Folder(_)) => return not_a_tree(path, "a hard link to a directory"),
             Some(Child::Whiteout) => {
                 return not_a_tree(path, "a hard link to something that this layer takes away");
             }
-            // A second name of a link or device is a second one of the same: they have no bytes to share.
             Some(other) => {
                 let other = other.clone();
-                self.repeated = self.repeated.saturating_add(other.own_bytes());
+                if let Child::Other(index) = &other {
+                    let repeated = self.others.get(*index).map_or(0, Other::own_bytes);
+                    self.repeated = self.repeated.saturating_add(repeated);
+                }
                 if self.repeated > REPEATED_MAX {
                     return not_a_tree(path, "too many hard links to symbolic links and devices");
                 }
@@ -341,7 +389,13 @@ impl<F> LayerTree<F> {
 
     /// Hides what the layers below have of that path. What this layer has there itself stays.
     pub fn whiteout(&mut self, path: &[EntryName]) -> std::result::Result<(), NotATree> {
-        let (folder, name) = self.place(path)?;
+        let Some((name, parents)) = path.split_last() else {
+            return Err(NotATree("the root is something else than a directory".to_owned()));
+        };
+        let Some(folder) = self.walk(parents, Way::Mark)? else {
+            return Ok(());
+        };
+        let name = name.clone();
         match self.child(folder, &name) {
             Some(Child::Folder(index)) if self.is_bare(*index) => {
                 self.folder(folder)?.children.insert(name, Child::Whiteout);
@@ -364,8 +418,9 @@ impl<F> LayerTree<F> {
 
     /// Hides all that the layers below have in that directory.
     pub fn opaque(&mut self, directory: &[EntryName]) -> std::result::Result<(), NotATree> {
-        let index = self.walk(directory, true)?.unwrap_or(0);
-        self.folder(index)?.opaque = true;
+        if let Some(index) = self.walk(directory, Way::Mark)? {
+            self.folder(index)?.opaque = true;
+        }
         Ok(())
     }
 
@@ -386,6 +441,7 @@ impl<F> LayerTree<F> {
         let mut tree = LayerTree {
             folders: self.folders,
             files: files.collect::<Result<_>>()?,
+            others: self.others,
             groups: 0,
             steps: 0,
             repeated: 0,
@@ -427,9 +483,11 @@ impl<F> LayerTree<F> {
         positions
     }
 
-    /// Gives each file that has several names a number, in the order in which the first of them stands.
+    /// Gives each inode that has several names a number, in the order in which the second of them is met.
     fn number_links(&mut self) {
-        let mut names = vec![0_u64; self.files.len()];
+        let files = self.files.len();
+        // Files first, then the others.
+        let mut names = vec![0_u64; files + self.others.len()];
         let mut order = Vec::new();
         let mut waiting = vec![0];
         while let Some(at) = waiting.pop() {
@@ -438,25 +496,32 @@ impl<F> LayerTree<F> {
             };
             let mut below = Vec::new();
             for child in folder.children.values() {
-                match child {
-                    Child::Folder(index) => below.push(*index),
-                    Child::File(index) => {
-                        if let Some(count) = names.get_mut(*index) {
-                            *count += 1;
-                            if *count == 2 {
-                                order.push(*index);
-                            }
-                        }
+                let inode = match child {
+                    Child::Folder(index) => {
+                        below.push(*index);
+                        continue;
                     }
-                    _ => {}
+                    Child::File(index) => *index,
+                    Child::Other(index) => files + *index,
+                    Child::Whiteout | Child::OutsideLink(_) => continue,
+                };
+                if let Some(count) = names.get_mut(inode) {
+                    *count += 1;
+                    if *count == 2 {
+                        order.push(inode);
+                    }
                 }
             }
             waiting.extend(below.into_iter().rev());
         }
-        for index in order {
+        for inode in order {
             self.groups += 1;
-            if let Some(file) = self.files.get_mut(index) {
-                file.group = self.groups;
+            let group = match inode.checked_sub(files) {
+                None => self.files.get_mut(inode).map(|file| &mut file.group),
+                Some(other) => self.others.get_mut(other).map(|other| &mut other.group),
+            };
+            if let Some(group) = group {
+                *group = self.groups;
             }
         }
     }

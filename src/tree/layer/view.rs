@@ -1,6 +1,6 @@
 //! A layer's tree as it is read: folder by folder, in order of name.
 
-use super::{Child, File, FileContent, Folder, LayerTree};
+use super::{Child, File, FileContent, Folder, LayerTree, Other, OtherKind};
 use crate::format::tree::{Marks, Metadata, Node as StoredNode};
 use crate::ids::Sha256;
 use crate::name::EntryName;
@@ -25,7 +25,7 @@ pub struct LayerEntry {
 pub enum LayerNode {
     /// A directory.
     Folder(FolderId, Marks),
-    /// Anything else; a file's hard-link number is the layer's.
+    /// Anything else; its hard-link number is the layer's.
     Other(Box<StoredNode>),
 }
 
@@ -68,19 +68,13 @@ impl LayerTree<FileContent> {
                     ),
                     None => (None, LayerNode::Other(Box::new(StoredNode::Whiteout))),
                 },
-                Child::Symlink(link) => (
-                    Some(link.0.clone()),
-                    LayerNode::Other(Box::new(StoredNode::Symlink(link.1.clone()))),
-                ),
-                Child::Special(special) => {
-                    let (metadata, kind, major, minor) = special.as_ref();
-                    let node = StoredNode::Special {
-                        kind: *kind,
-                        major: *major,
-                        minor: *minor,
-                    };
-                    (Some(metadata.clone()), LayerNode::Other(Box::new(node)))
-                }
+                Child::Other(index) => match self.others.get(*index) {
+                    Some(other) => (
+                        Some(other.metadata.clone()),
+                        LayerNode::Other(Box::new(other.node())),
+                    ),
+                    None => (None, LayerNode::Other(Box::new(StoredNode::Whiteout))),
+                },
                 Child::Whiteout => (None, LayerNode::Other(Box::new(StoredNode::Whiteout))),
                 Child::OutsideLink(target) => (
                     None,
@@ -104,6 +98,23 @@ impl File<FileContent> {
             sha256: Sha256::default(),
             link: self.group,
             content: self.content.content.clone(),
+        }
+    }
+}
+
+impl Other {
+    fn node(&self) -> StoredNode {
+        match &self.kind {
+            OtherKind::Symlink(target) => StoredNode::Symlink {
+                target: target.clone(),
+                link: self.group,
+            },
+            OtherKind::Special(kind, major, minor) => StoredNode::Special {
+                kind: *kind,
+                major: *major,
+                minor: *minor,
+                link: self.group,
+            },
         }
     }
 }

@@ -253,7 +253,7 @@ fn describe(entry: &Entry, path: String) -> ListedEntry {
     let (kind, size, sha256, target) = match &entry.node {
         Node::File { size, sha256, .. } => ("file", Some(*size), sha256.map(|s| s.to_hex()), None),
         Node::Directory { .. } => ("folder", None, None, None),
-        Node::Symlink { target } => (
+        Node::Symlink { target, .. } => (
             "link",
             None,
             None,

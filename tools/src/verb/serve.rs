@@ -12,9 +12,10 @@ use crate::progress::Warnings;
 use crate::verb::mount;
 use crate::{cache_size, locate, signal, state};
 use holdall::ids::PageHash;
+use holdall::name::ImageName;
 use holdall::reader::{Disk, RebuiltOptions};
 use holdall_images::containerd::registration::LayerLinks;
-use holdall_images::registry::{self, RegistryOptions};
+use holdall_images::registry::{self, Awaited, RegistryOptions};
 use loader::{Loader, Registering};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -54,6 +55,10 @@ pub struct Args {
     /// Take names that the node has for other images; `holdall unload` gives them back
     #[arg(long, requires = "containerd")]
     replace: bool,
+    /// Register this image of the disk before all others, as nginx:1.27; may be given several times. It can be run as soon
+    /// as that is said
+    #[arg(long, value_name = "NAME", requires = "containerd", value_parser = ImageName::parse_familiar)]
+    first: Vec<ImageName>,
     /// Also link the layers into containerd's content store in this folder [as
     /// /var/lib/containerd/io.containerd.content.v1.content], so that images can be exported and unpacked elsewhere
     #[arg(long, value_name = "FOLDER", requires = "containerd")]
@@ -153,6 +158,12 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let watched = watched.map(|places| places.resolve()).transpose()?;
     stopping::listen(signals, stop.clone(), watched, *output).map_err(failed)?;
     let _entered = runtime.enter();
+    // From now on clients are told what is waited for, and have the disk as soon as it is there.
+    let awaited = Awaited::default();
+    let answering = runtime.spawn({
+        let (awaited, asked, monitor) = (awaited.clone(), stop.asked(), Arc::new(Warnings(*output)));
+        async move { registry::serve(listener, awaited, &options, monitor, asked).await }
+    });
     let mut loader = match &args.snapshotter {
         Some(socket) => {
             let state = state::folder(asked_state.clone())?;
@@ -167,6 +178,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
                     store: content.clone(),
                     blobs: mountpoint.clone().unwrap_or_default().join("blobs/sha256"),
                 }),
+                first: args.first.clone(),
             });
             Some(Loader::start(
                 socket,
@@ -189,6 +201,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         },
         None => open()?,
     };
+    awaited.come(disk.clone());
     let mounted = mountpoint
         .as_deref()
         .map(|folder| mount::mount(disk.clone(), folder, false, *output))
@@ -213,13 +226,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         "disk": output::generation(disk.root(), disk.root_hash()),
     })))?;
     loader::notify_ready(true);
-    let served = runtime.block_on(registry::serve(
-        listener,
-        disk,
-        &options,
-        Arc::new(Warnings(*output)),
-        stop.asked(),
-    ));
+    let served = runtime.block_on(answering);
     loader::notify_stopping();
     let broken = loader.as_ref().is_some_and(Loader::is_broken);
     drop(loader);
@@ -229,7 +236,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         mount::unmount(mounted, *output)?;
         mounted.wait()?;
     }
-    served?;
+    served.map_err(|e| ToolError::io("the registry", e.into()))??;
     // The warning has said why; whoever started us is to start us again.
     Ok(if broken { Exit::Failed } else { Exit::Done })
 }

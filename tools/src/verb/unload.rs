@@ -48,6 +48,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         pinned: false,
         replace: false,
         links: None,
+        first: Vec::new(),
     }
     .options()?;
     let table = Table::open(&loader::registration_folder(&state::folder(asked_state)?))?;

@@ -83,10 +83,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
         plural(report.files, "loose file"),
         bytes(rate(report.stored_bytes)),
     );
-    let verdict = if whole && !derivation.left.is_empty() {
-        let left = plural(holdall::units::len64(derivation.left.len()), "chain");
-        format!("whole, but {left} could not be derived again")
-    } else if whole {
+    let verdict = if whole {
         "whole".to_owned()
     } else {
         format!(
@@ -115,20 +112,22 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
 }
 
 fn places(report: &Report, audit: &Audit, derivation: &Derivation) -> u64 {
-    holdall::units::len64(
-        report.damages.len() + audit.missing.len() + audit.unreadable.len() + derivation.wrong.len(),
-    )
+    let others = audit.missing.len() + audit.unreadable.len() + derivation.wrong.len();
+    report.damage_count() + holdall::units::len64(others)
 }
 
 fn print(report: &Report, audit: &Audit, derivation: &Derivation, output: &Output) -> Result<(), ToolError> {
     for damage in &report.damages {
         output.line(format!("damaged  {}", printable(&damage.text)))?;
     }
+    if report.more_damages > 0 {
+        output.line(format!(
+            "damaged  and in {}",
+            plural(report.more_damages, "more place")
+        ))?;
+    }
     for text in &derivation.wrong {
         output.line(format!("derived  {}", printable(text)))?;
-    }
-    for text in &derivation.left {
-        output.warn(&format!("not derived again: {text}"));
     }
     for tree in &report.damaged_trees {
         output.line(format!("tree     {tree}: what starts from it may fail"))?;
@@ -157,6 +156,12 @@ fn print(report: &Report, audit: &Audit, derivation: &Derivation, output: &Outpu
     }
     for path in &report.damaged_files {
         output.line(format!("file     files/{}", one_line(path)))?;
+    }
+    if report.more_damaged_files > 0 {
+        output.line(format!(
+            "file     and {}",
+            plural(report.more_damaged_files, "more file")
+        ))?;
     }
     if report.catalogue_damaged {
         output.line("part of the catalogue cannot be read: images and files beyond these may be touched")?;
@@ -197,15 +202,16 @@ fn as_json(
         "catalogue_entries": report.leaves,
         "files": report.files,
         "damages": texts.collect::<Vec<_>>(),
+        "more_damages": report.more_damages,
         "missing": missing.collect::<Vec<_>>(),
         "images": touched.collect::<Vec<_>>(),
         "damaged_files": report.damaged_files,
+        "more_damaged_files": report.more_damaged_files,
         "damaged_trees": report.damaged_trees,
         "derived": {
             "layers": derivation.layers,
             "chains": derivation.chains,
             "wrong": derivation.wrong,
-            "not_derived": derivation.left,
         },
         "damaged_blobs": report.damaged_blobs.iter().map(|digest| digest.to_digest()).collect::<Vec<_>>(),
         "catalogue_damaged": report.catalogue_damaged,

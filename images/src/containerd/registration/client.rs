@@ -174,11 +174,13 @@ impl Client {
 
     /// Sees to it that content is there with its labels, under that lease. Other labels are left as they are.
     pub async fn put_content(&self, lease: &str, digest: &Sha256, plan: &ContentPlan) -> Result<()> {
-        if self.content_labels(digest).await?.is_some() {
+        let mut found = self.content_labels(digest).await?;
+        if found.is_some() {
             // Under the lease first: from then on it stays.
             self.lease_content(lease, &digest.to_digest()).await?;
+            found = self.content_labels(digest).await?;
         }
-        let labels = match self.content_labels(digest).await? {
+        let labels = match found {
             Some(labels) => labels,
             None => match self.write_content(digest, plan).await? {
                 true => return Ok(()),
@@ -294,19 +296,14 @@ impl Client {
         }
     }
 
-    /// Sees to it that the snapshot of a chain is there, on that of the chain below it.
-    pub async fn put_chain(
-        &self,
-        snapshotter: &str,
-        chain_id: &Sha256,
-        below: Option<&Sha256>,
-    ) -> Result<()> {
+    /// Sees to it that the snapshot of a chain is there; it stands on no other.
+    pub async fn put_chain(&self, snapshotter: &str, chain_id: &Sha256) -> Result<()> {
         let target = chain_id.to_digest();
         let key = format!("holdall-register {target}");
         let request = snapshots::PrepareSnapshotRequest {
             snapshotter: snapshotter.to_owned(),
             key: key.clone(),
-            parent: below.map(Sha256::to_digest).unwrap_or_default(),
+            parent: String::new(),
             labels: HashMap::from([(CHAIN_LABEL.to_owned(), target.clone())]),
         };
         match self.snapshots().prepare(self.request(request)).await {

@@ -3,10 +3,7 @@
 
 use super::client::Client;
 use super::error::{RegistrationError, Result};
-use super::plan::ImagePlan;
-use futures_util::{StreamExt as _, stream};
 use holdall::ids::Sha256;
-use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -22,22 +19,14 @@ pub struct LayerLinks {
     pub blobs: PathBuf,
 }
 
-/// Links the layers of those images, each once; those that failed, and why.
-pub(super) async fn link(
+/// Links a layer, once it is sure that it stays.
+pub(super) async fn one(
     client: &Client,
     links: &LayerLinks,
     lease: &str,
-    plans: &[ImagePlan],
-    calls: usize,
-) -> Result<HashMap<Sha256, String>> {
-    let layers: BTreeMap<Sha256, u64> = plans.iter().flat_map(|plan| plan.layers.clone()).collect();
-    let linked = layers
-        .into_iter()
-        .map(|(digest, size)| async move { (digest, one(client, links, lease, &digest, size).await) });
-    super::failures(stream::iter(linked).buffer_unordered(calls).collect().await)
-}
-
-async fn one(client: &Client, links: &LayerLinks, lease: &str, digest: &Sha256, size: u64) -> Result<()> {
+    digest: &Sha256,
+    size: u64,
+) -> Result<()> {
     let mut result = Ok(());
     for _ in 0..TRIES {
         if client.content_labels(digest).await?.is_some() {

@@ -37,8 +37,8 @@ pub(super) struct ImagePlan {
     pub size: u64,
     /// Its contents by digest.
     pub contents: BTreeMap<Sha256, ContentPlan>,
-    /// Its root file systems: chainIDs, lowest first.
-    pub chains: Vec<Vec<Sha256>>,
+    /// Its root file systems: the chainID of all layers of each.
+    pub chains: Vec<Sha256>,
     /// Those of its layers that the disk has as bytes, and their lengths.
     pub layers: BTreeMap<Sha256, u64>,
 }
@@ -181,24 +181,22 @@ impl Planner<'_> {
         let Some(top) = chains.last() else {
             return Err(RegistrationError::not_runnable("it has no layers"));
         };
-        for chain in &chains {
-            let there = self
-                .chains
-                .has(chain)
-                .map_err(|absent| RegistrationError::not_runnable(absent.to_string()))?;
-            if !there {
-                return Err(RegistrationError::not_runnable(format!(
-                    "the disk has no tree for {}: it can be pulled, not run in place",
-                    chain.to_digest()
-                )));
-            }
+        let there = self
+            .chains
+            .has(top)
+            .map_err(|absent| RegistrationError::not_runnable(absent.to_string()))?;
+        if !there {
+            return Err(RegistrationError::not_runnable(format!(
+                "the disk has no tree for {}: it can be pulled, not run in place",
+                top.to_digest()
+            )));
         }
         let labels = BTreeMap::from([(
             format!("containerd.io/gc.ref.snapshot.{}", self.snapshotter),
             top.to_digest(),
         )]);
         plan.contents.insert(digest, ContentPlan { bytes, labels });
-        plan.chains.push(chains);
+        plan.chains.push(*top);
         Ok(true)
     }
 }

@@ -62,6 +62,30 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// A report that is told as it grows.
+pub(super) struct Telling<'a> {
+    told: super::Told<'a>,
+    report: Report,
+}
+
+impl<'a> Telling<'a> {
+    pub(super) fn new(told: super::Told<'a>) -> Self {
+        Self {
+            told,
+            report: Report::default(),
+        }
+    }
+
+    pub(super) fn add(&mut self, name: &str, outcome: Outcome, why: Option<String>) {
+        self.report.add(name, outcome, why);
+        self.report.images.last().into_iter().for_each(self.told);
+    }
+
+    pub(super) fn into_report(self) -> Report {
+        self.report.sorted()
+    }
+}
+
 impl Report {
     pub(super) fn add(&mut self, name: &str, outcome: Outcome, why: Option<String>) {
         self.images.push(ImageReport {

@@ -61,6 +61,16 @@ pub async fn unload(medium: &MediumId, options: &RegistrationOptions, state: &Ta
             client.delete_image(image).await?;
         }
     }
+    // Who took a name from this medium gives it back to whom this medium had it from.
+    let heirs = formers.heirs()?;
+    for heir in &heirs {
+        if let Some(digest) = heir.former.as_ref().and_then(target_of) {
+            let lease = former::lease(&heir.medium);
+            client.create_lease(&lease, None).await?;
+            client.lease_content(&lease, digest).await?;
+        }
+    }
+    formers.bequeath(heirs)?;
     // Names that were given to something else since need nothing back.
     let mut waiting = false;
     for name in formers.names()? {

@@ -93,7 +93,7 @@ fn copy(
             }
             written.bytes = written.bytes.saturating_add(reader.size());
         }
-        Node::Symlink { target } => {
+        Node::Symlink { target, .. } => {
             dest.link(name, target, &entry.metadata)?;
             written.bytes = written.bytes.saturating_add(len64(target.len()));
         }

@@ -5,8 +5,11 @@ use super::stopping::Stop;
 use crate::exit::ToolError;
 use crate::output::{Output, printable};
 use holdall::index::Table;
+use holdall::name::ImageName;
 use holdall::reader::Disk;
-use holdall_images::containerd::registration::{self, LayerLinks, Outcome, RegistrationOptions, Report};
+use holdall_images::containerd::registration::{
+    self, ImageReport, LayerLinks, Outcome, RegistrationOptions, Report,
+};
 use holdall_images::containerd::snapshotter::service::serve;
 use holdall_images::containerd::snapshotter::{Chains, SnapshotSocket, Snapshots};
 use holdall_images::platform::Platform;
@@ -36,6 +39,8 @@ pub struct Registering {
     pub replace: bool,
     /// Whether layers are linked into containerd's content store, and where that is.
     pub links: Option<LayerLinks>,
+    /// The images that are registered before all others.
+    pub first: Vec<ImageName>,
 }
 
 impl Registering {
@@ -49,6 +54,7 @@ impl Registering {
             pinned: self.pinned,
             replace: self.replace,
             links: self.links.clone(),
+            first: self.first.iter().map(ImageName::to_string).collect(),
         })
     }
 }
@@ -181,12 +187,21 @@ impl Loader {
         let Some(registering) = &self.registering else {
             return Ok(None);
         };
+        for name in &registering.first {
+            if disk.image(name)?.is_none() {
+                output.warn(&format!("--first {name}: the disk has no image of that name"));
+            }
+        }
         let options = registering.options()?;
         let table = Table::open(&registration_folder(&self.state))?;
         let mut said = false;
+        // Who reads what is said may go away.
+        let told = |image: &ImageReport| {
+            let _heard = tell_one(image, output);
+        };
         let report = loop {
             let chains = Arc::clone(&self.plugged) as Arc<dyn Chains>;
-            match runtime.block_on(registration::register(disk, chains, &options, &table)) {
+            match runtime.block_on(registration::register(disk, chains, &options, &table, &told)) {
                 Ok(report) => break report,
                 // containerd is not there yet, or went away meanwhile.
                 Err(error) if error.is_final() && !stop.is_asked() => {
@@ -212,7 +227,10 @@ impl Loader {
 
 /// Says what became of each image that was taken out, and of all.
 pub fn tell_unloaded(report: &Report, output: &Output) -> Result<(), ToolError> {
-    each(report, output)?;
+    report
+        .images
+        .iter()
+        .try_for_each(|image| tell_one(image, output))?;
     let count = |outcome| report.count(outcome);
     output.line(format!(
         "{} images: {} removed, {} given back, {} left to others, {} failed",
@@ -224,9 +242,8 @@ pub fn tell_unloaded(report: &Report, output: &Output) -> Result<(), ToolError> 
     ))
 }
 
-/// Says what became of each image, and of all.
-pub fn tell(report: &Report, output: &Output) -> Result<(), ToolError> {
-    each(report, output)?;
+/// Says what became of all images.
+fn tell(report: &Report, output: &Output) -> Result<(), ToolError> {
     let count = |outcome| report.count(outcome);
     output.line(format!(
         "{} images: {} registered, {} replaced, {} present before, {} in conflict, {} left out, {} failed",
@@ -240,16 +257,17 @@ pub fn tell(report: &Report, output: &Output) -> Result<(), ToolError> {
     ))
 }
 
-fn each(report: &Report, output: &Output) -> Result<(), ToolError> {
-    for image in &report.images {
-        let why = image.why.as_deref().map(|why| format!(": {}", printable(why)));
-        let text = format!("{}  {}{}", image.name, image.outcome, why.unwrap_or_default());
-        match image.outcome {
-            Outcome::Failed | Outcome::Conflict => output.warn(&text),
-            _ => output.say(text)?,
+/// Says what became of an image.
+fn tell_one(image: &ImageReport, output: &Output) -> Result<(), ToolError> {
+    let why = image.why.as_deref().map(|why| format!(": {}", printable(why)));
+    let text = format!("{}  {}{}", image.name, image.outcome, why.unwrap_or_default());
+    match image.outcome {
+        Outcome::Failed | Outcome::Conflict => {
+            output.warn(&text);
+            Ok(())
         }
+        _ => output.say(text),
     }
-    Ok(())
 }
 
 /// Tells systemd, where it started us, that others may go on.
