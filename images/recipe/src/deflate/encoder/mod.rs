@@ -1,6 +1,7 @@
 //! Models of the encoders that write layers. Each is the encoder's rule, not its code: what it decides from the
 //! plaintext, and nothing of how it is called or what it allocates.
 
+mod buckets;
 mod go;
 mod go_fast;
 mod klauspost;

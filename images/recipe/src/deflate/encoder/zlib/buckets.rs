@@ -1,100 +1,41 @@
-//! Positions of a window sorted by the hash of three bytes: for levels that enter all of them.
-//!
-//! Where every position is entered, which strings a search meets, and in which order, is known from the plaintext alone. A
-//! bucket in memory is what the encoder follows from link to link, and many times as fast to look through.
+//! Where the levels that enter every position find the strings of the same hash: sorted, and not linked.
 
-use super::window::{Bytes, FULL, HALF, HASHES, Match, REACH, Search, Window, hash, zeros};
+use super::super::buckets::{Half, last};
+use super::window::{FULL, HALF, HASHES, Match, REACH, Search, Window, hash};
 
-/// The positions of half a window, from 0.
-#[derive(Debug)]
-struct Half {
-    /// By hash, and ascending among those of the same.
-    sorted: Box<[u16; HALF]>,
-    /// Where the positions of each hash start in `sorted`; they end where those of the next start.
-    starts: Box<[u16; HASHES + 1]>,
-    /// Where each position is in `sorted`.
-    ranks: Box<[u16; HALF]>,
+type Sorted = Half<{ HASHES + 1 }>;
+
+/// Sorts the first `count` positions of the half that starts at `from`.
+fn sort(half: &mut Sorted, window: &Window, from: usize, count: usize) {
+    let bytes = &window.bytes()[from..from + HALF + 2];
+    let hashes = bytes.windows(3).map(|three| usize::from(hash_of(three)));
+    half.sort(hashes.take(count));
 }
 
-impl Default for Half {
-    fn default() -> Self {
-        Self {
-            sorted: zeros(),
-            starts: zeros(),
-            ranks: zeros(),
-        }
-    }
-}
-
-impl Half {
-    /// Sorts the first `count` positions of the half that starts at `from`.
-    fn sort(&mut self, bytes: &Bytes, from: usize, count: usize) {
-        let bytes = &bytes[from..from + HALF + 2];
-        let count = count.min(HALF);
-        self.starts.fill(0);
-        let mut of = hash(u16::from(bytes[0]), bytes[1]);
-        for (rank, byte) in self.ranks.iter_mut().zip(&bytes[2..]).take(count) {
-            of = hash(of, *byte);
-            *rank = of;
-            let next = &mut self.starts[usize::from(of) + 1];
-            *next = next.wrapping_add(1);
-        }
-        let mut all = 0u16;
-        for start in &mut self.starts[1..] {
-            let count = *start;
-            *start = all;
-            all = all.wrapping_add(count);
-        }
-        // What stands at a hash and one is where its next position goes; in the end, where the next hash starts.
-        for (position, rank) in self.ranks.iter_mut().enumerate().take(count) {
-            let next = &mut self.starts[usize::from(*rank & (HASHES - 1) as u16) + 1];
-            *rank = *next;
-            self.sorted[usize::from(*next) & (HALF - 1)] = position as u16;
-            *next = next.wrapping_add(1);
-        }
-    }
-
-    /// The positions of a hash.
-    #[inline]
-    fn bucket(&self, hash: u16) -> &[u16] {
-        let hash = usize::from(hash) & (HASHES - 1);
-        let (start, end) = (self.starts[hash], self.starts[hash + 1]);
-        self.sorted.get(start.into()..end.into()).unwrap_or_default()
-    }
-
-    /// The positions of a hash before one that has it.
-    #[inline]
-    fn bucket_before(&self, hash: u16, position: usize) -> &[u16] {
-        let start = self.starts[usize::from(hash) & (HASHES - 1)];
-        let end = self.ranks[position & (HALF - 1)];
-        self.sorted.get(start.into()..end.into()).unwrap_or_default()
-    }
+/// The hash of three bytes.
+#[inline]
+fn hash_of(three: &[u8]) -> u16 {
+    three.iter().fold(0, |before, byte| hash(before, *byte))
 }
 
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub struct Buckets {
-    lower: Half,
-    upper: Half,
-}
-
-/// The last of `from`, at most `tries`.
-#[inline]
-fn last(from: &[u16], tries: usize) -> &[u16] {
-    &from[from.len() - tries.min(from.len())..]
+    lower: Sorted,
+    upper: Sorted,
 }
 
 impl Buckets {
     /// Takes the window's first `count` positions.
     pub fn fill(&mut self, window: &Window, count: usize) {
-        self.lower.sort(window.bytes(), 0, count);
-        self.upper.sort(window.bytes(), HALF, count.saturating_sub(HALF));
+        sort(&mut self.lower, window, 0, count);
+        sort(&mut self.upper, window, HALF, count.saturating_sub(HALF));
     }
 
     /// Follows the window, which has slid and was filled: it has `count` positions.
     pub fn slide(&mut self, window: &Window, count: usize) {
         std::mem::swap(&mut self.lower, &mut self.upper);
-        self.upper.sort(window.bytes(), HALF, count.saturating_sub(HALF));
+        sort(&mut self.upper, window, HALF, count.saturating_sub(HALF));
     }
 
     /// The first longest string that equals that at `at` and is longer than `before`, among `tries` of the same hash; `before`
@@ -110,7 +51,7 @@ impl Buckets {
     ) -> (Match, usize) {
         let bytes = window.bytes();
         let at = at & (FULL - 1);
-        let of = hash(hash(u16::from(bytes[at]), bytes[at + 1]), bytes[at + 2]);
+        let of = usize::from(hash_of(&bytes[at..at + 3]));
         let (near, far) = if at < HALF {
             (self.lower.bucket_before(of, at), [].as_slice())
         } else {

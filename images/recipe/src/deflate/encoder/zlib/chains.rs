@@ -1,7 +1,8 @@
 //! Positions of a window in chains of the same hash of three bytes, the last first: for levels that do not enter all of
 //! them.
 
-use super::window::{FULL, HALF, HASHES, Match, REACH, Search, Window, hash, zeros};
+use super::super::buckets::zeros;
+use super::window::{FULL, HALF, HASHES, Match, REACH, Search, Window, hash};
 
 /// See the [module](self). What the window loses becomes 0, which is none.
 #[derive(Debug)]

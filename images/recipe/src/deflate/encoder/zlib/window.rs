@@ -2,10 +2,10 @@
 //!
 //! Positions are indices of the window, and 0 is none: the string at the window's start is never found.
 
+pub use super::super::buckets::HALF;
+use super::super::buckets::zeros;
 use crate::deflate::token::LENGTH_MAX;
 
-/// Half of the window: by so much it slides.
-pub const HALF: usize = 32 << 10;
 /// The window.
 pub const FULL: usize = 2 * HALF;
 /// Bytes that a position must have behind it before more input is waited for.
@@ -27,14 +27,6 @@ pub type Bytes = [u8; FULL + SLACK];
 #[inline]
 pub fn hash(before: u16, byte: u8) -> u16 {
     (before << HASH_SHIFT ^ u16::from(byte)) & (HASHES - 1) as u16
-}
-
-/// An array of zeros that never lies on the stack.
-pub fn zeros<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
-    vec![T::default(); N]
-        .into_boxed_slice()
-        .try_into()
-        .unwrap_or_else(|_| Box::new([T::default(); N]))
 }
 
 /// See the [module](self).

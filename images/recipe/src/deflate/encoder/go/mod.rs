@@ -5,12 +5,16 @@
 //! slides by 32 KiB when its last 262 bytes are reached, and with it everything before its start is out of reach, also
 //! where it is no further back than a match may be. A block ends after 16,384 tokens.
 
+mod buckets;
+
 use super::Model;
+use super::buckets::zeros;
 use super::lengths::{Counts, Header, Runs, bits_of, package_merge, used};
 use crate::deflate::guide::Guide;
 use crate::deflate::inflate::{Shape, fixed};
 use crate::deflate::segment::{Input, TRIES};
 use crate::deflate::token::{DISTANCES, LENGTH_MAX, LITERALS, Token};
+use buckets::Buckets;
 
 const HASH_BITS: u32 = 17;
 const WINDOW: usize = 32 << 10;
@@ -55,7 +59,7 @@ const fn effort(level: i8) -> Effort {
     }
 }
 
-/// Positions by the hash of their four bytes. A position is stored with a number added that grows from segment to segment,
+/// Positions by the hash of their four bytes, for levels that do not enter all of them. A position is stored with a number added that grows from segment to segment,
 /// so that nothing has to be cleared: what is below the segment's own is none of it.
 #[derive(Debug)]
 pub struct Chains {
@@ -68,14 +72,8 @@ pub struct Chains {
 impl Default for Chains {
     fn default() -> Self {
         Self {
-            head: vec![0; 1 << HASH_BITS]
-                .into_boxed_slice()
-                .try_into()
-                .unwrap_or_else(|_| Box::new([0; 1 << HASH_BITS])),
-            before: vec![0; WINDOW]
-                .into_boxed_slice()
-                .try_into()
-                .unwrap_or_else(|_| Box::new([0; WINDOW])),
+            head: zeros(),
+            before: zeros(),
             base: 1,
             next_base: 1,
         }
@@ -121,6 +119,7 @@ impl Chains {
 #[derive(Debug, Default)]
 pub struct Go {
     chains: Chains,
+    buckets: Buckets,
 }
 
 /// A match: its length and distance; no match has the length 3.
@@ -275,18 +274,23 @@ struct Run<'m, 'a> {
 
 impl<'m, 'a> Run<'m, 'a> {
     fn new(model: &'m mut Go, level: i8, input: &Input<'a>) -> Self {
-        model.chains.begin(input.bytes.len());
-        for at in input.start.saturating_sub(WINDOW)..input.start {
-            if at + MATCH_MIN <= input.bytes.len() {
-                model.chains.enter(input.bytes, at);
+        let effort = effort(level);
+        if effort.enter.is_some() {
+            model.chains.begin(input.bytes.len());
+            for at in input.start.saturating_sub(WINDOW)..input.start {
+                if at + MATCH_MIN <= input.bytes.len() {
+                    model.chains.enter(input.bytes, at);
+                }
             }
+        } else {
+            model.buckets.begin(input.bytes, input.start);
         }
         // The window's start in the stream is a multiple of its length.
         let slides = (input.offset + AHEAD as u64).saturating_sub(WINDOW as u64 + 1) / WINDOW as u64;
         let window = (slides * WINDOW as u64) as i64 - input.offset as i64 + input.start as i64;
         Self {
             model,
-            effort: effort(level),
+            effort,
             bytes: input.bytes,
             window: window as isize,
             at: input.start,
@@ -307,17 +311,14 @@ impl<'m, 'a> Run<'m, 'a> {
         }
     }
 
-    /// Enters the next position and searches it if `wanted`.
+    /// Enters the next position and searches it.
     #[inline]
-    fn search(&mut self, wanted: bool) -> Match {
+    fn search(&mut self) -> Match {
         self.slide();
         if self.bytes.len() - self.at < MATCH_MIN {
             return NONE;
         }
         let last = self.model.chains.enter(self.bytes, self.at);
-        if !wanted {
-            return NONE;
-        }
         if self.tries == 0 {
             return NONE;
         }
@@ -325,6 +326,22 @@ impl<'m, 'a> Run<'m, 'a> {
         let (found, tries) = self.model.search(self.bytes, self.at, last, window, &self.effort);
         self.tries = self.tries.saturating_sub(tries);
         found
+    }
+
+    /// Whether the encoder searches at the next position, where that before it has a match of `before` bytes.
+    #[inline]
+    fn searches(&self, before: usize) -> bool {
+        let left = self.bytes.len() - self.at;
+        left >= MATCH_MIN && left > before && before < self.effort.lazy && self.tries > 0
+    }
+
+    /// The match at the next position if it is longer than `before`, and the tries that it took.
+    #[inline]
+    fn longer(&mut self, before: usize) -> (Match, usize) {
+        let window = usize::try_from(self.window).unwrap_or(0);
+        let Go { buckets, .. } = &mut *self.model;
+        buckets.advance(self.bytes, self.at);
+        buckets.longest(self.bytes, self.at, before, window, &self.effort)
     }
 
     /// Enters the positions up to `end`.
@@ -362,7 +379,14 @@ impl<'m, 'a> Run<'m, 'a> {
         let mut pending = false;
         loop {
             let left = self.bytes.len() - self.at;
-            let found = self.search(left > last.length && last.length < self.effort.lazy);
+            self.slide();
+            let searched = self.searches(last.length);
+            let mut found = NONE;
+            if searched {
+                let tries;
+                (found, tries) = self.longer(last.length);
+                self.tries = self.tries.saturating_sub(tries);
+            }
             if !pending {
                 if left == 0 {
                     return;
@@ -389,11 +413,14 @@ impl<'m, 'a> Run<'m, 'a> {
                 if left == 0 {
                     return;
                 }
+                if searched && predicted != literal {
+                    // The encoder has the match that is no longer than the one before it, too.
+                    (found, _) = self.longer(NONE.length);
+                }
                 last = found;
                 self.at += 1;
             } else {
                 let end = start + token.length();
-                self.enter_until(self.at + 1, end);
                 self.at = end;
                 if !self.ended(guide, end) {
                     return;
@@ -406,7 +433,7 @@ impl<'m, 'a> Run<'m, 'a> {
     fn greedy<G: Guide>(&mut self, guide: &mut G) {
         let enter = self.effort.enter.unwrap_or(0);
         while self.at < self.bytes.len() {
-            let found = self.search(true);
+            let found = self.search();
             let predicted = if found.length >= MATCH_MIN {
                 Token::copy(found.length, found.distance)
             } else {
