@@ -384,7 +384,10 @@ class Disk:
         need(stretches == -(-plain // 1048576), "a recipe's stretches")
         tables = Bytes(recipe[len(recipe) - 64 - names - 32 * parts - 40 * stretches - outboard:-64])
         for name in tables.take(names).decode().split("\n") if names else []:
-            need(name == "literal" or name.startswith("go:"), "an encoder")
+            families = ("go", "gzip", "pigz", "pigz-i", "zlib", "go1.27")
+            family, _, rest = name.partition(":")
+            known = family in families or family.startswith(("klauspost1.", "pgzip1."))
+            need(name == "literal" or known and rest, "an encoder")
         last = (0, 0)
         for _ in range(parts):
             ends = (tables.u64(), tables.u64())

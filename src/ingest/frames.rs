@@ -7,17 +7,15 @@ use crate::format::content::Place;
 use crate::format::frame::{FrameChunk, FrameKind};
 use crate::format::{CHUNK_MAX, FRAME_CHUNKS_MAX, FRAME_PLAIN_MAX};
 use crate::ids::ChunkId;
-use crate::pack::PlainFrame;
+use crate::pack::{Level, PlainFrame};
 use crate::sketch::Feature;
 use crate::units::{index, len32};
 use std::sync::Arc;
 
-/// Plaintext at which a frame is handed in. Larger frames compress better, smaller ones cost less to
-/// read a little from.
-pub(super) const FRAME_TARGET: usize = 512 * 1024;
-
-/// Room for a frame's plaintext: its last chunk may reach past the target.
-pub(super) const FRAME_ROOM: usize = FRAME_TARGET + CHUNK_MAX as usize;
+/// Room for a frame's plaintext at that level: its last chunk may reach past the target.
+pub(super) const fn room(level: Level) -> usize {
+    level.frame_target() + CHUNK_MAX as usize
+}
 
 /// A frame being filled.
 #[derive(Debug)]
@@ -97,7 +95,7 @@ impl FrameBuilder {
         pipeline: &Pipeline,
     ) -> Result<Pending> {
         let full = self.plain.len() + bytes.len() > index(FRAME_PLAIN_MAX)
-            || self.plain.len() >= FRAME_TARGET
+            || self.plain.len() >= belt.level().frame_target()
             || len32(self.chunks.len()) >= FRAME_CHUNKS_MAX;
         if full {
             self.submit(belt, pipeline)?;
@@ -158,7 +156,7 @@ impl FrameBuilder {
         }
         let fits = other.plain.len() + self.plain.len() <= index(FRAME_PLAIN_MAX)
             && other.chunks.len() + self.chunks.len() <= index(FRAME_CHUNKS_MAX);
-        if !fits || other.plain.len() >= FRAME_TARGET {
+        if !fits || other.plain.len() >= belt.level().frame_target() {
             other.submit(belt, pipeline)?;
         }
         let next = self.another();

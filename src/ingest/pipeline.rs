@@ -2,7 +2,7 @@
 //!
 //! The first failure stops all of it: later frames are drained, so that nobody waits for ever.
 
-use super::frames::FRAME_ROOM;
+use super::frames::room;
 use super::likeness::Likeness;
 use super::ticket::{Claim, Pending};
 use crate::error::{Error, Result};
@@ -121,12 +121,12 @@ impl Belt {
         self.spare
             .lock()
             .pop()
-            .unwrap_or_else(|| Vec::with_capacity(FRAME_ROOM))
+            .unwrap_or_else(|| Vec::with_capacity(room(self.level)))
     }
 
     fn recycle(&self, mut buffer: Vec<u8>) {
         let mut spare = self.spare.lock();
-        if buffer.capacity() >= FRAME_ROOM && spare.len() < SPARE {
+        if buffer.capacity() >= room(self.level) && spare.len() < SPARE {
             buffer.clear();
             spare.push(buffer);
         }

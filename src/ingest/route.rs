@@ -5,7 +5,7 @@ use super::Inner;
 use super::frames::FrameBuilder;
 use super::pipeline::{Belt, Pipeline};
 use super::ticket::Pending;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::content::Place;
 use crate::ids::ChunkId;
 use crate::sketch::{self, Feature};
@@ -74,8 +74,9 @@ impl Routes {
                 (base, self.own.another().like(base))
             }
         };
-        let (_, frame) = self.deltas.push_mut(entry);
-        Ok(frame)
+        self.deltas.push(entry);
+        let last = self.deltas.last_mut().map(|(_, frame)| frame);
+        last.ok_or_else(|| Error::refused("a frame that was just put there"))
     }
 
     /// Hands all frames in.

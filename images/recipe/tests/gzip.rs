@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stderr,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation
 )]
@@ -93,6 +94,18 @@ fn matches_that_would_go_on_behind_the_end_are_predicted() {
         plain.extend(end);
         check((at % 9) as u8 + 1, &plain);
     }
+}
+
+#[test]
+fn busybox_writes_as_gzip_does_at_its_default_level() {
+    if Command::new("busybox").output().is_err() {
+        eprintln!("skipped: there is no busybox on this machine");
+        return;
+    }
+    let plain = sample(1 << 20);
+    let gzip = run(Command::new("busybox").arg("gzip"), &plain);
+    let cost = round_trip(member(&gzip), Encoder::Gzip { level: 6 }, usize::MAX);
+    assert!(cost.corrections <= LAST, "{cost:?}");
 }
 
 #[test]

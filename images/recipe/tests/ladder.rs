@@ -74,6 +74,33 @@ fn each_level_is_found_in_files_of_any_size() {
 }
 
 #[test]
+fn each_level_of_gzip_pigz_and_zlib_is_found() {
+    let plain = sample(1 << 20);
+    let zlib = "import sys, zlib; out = zlib.compressobj(int(sys.argv[1]), wbits=31); \
+                sys.stdout.buffer.write(out.compress(sys.stdin.buffer.read()) + out.flush())";
+    let mut models = Models::default();
+    for level in 1..=9 {
+        let option = format!("-{level}");
+        let written = [
+            ("gzip", run(Command::new("gzip").arg(&option), &plain)),
+            ("pigz", run(Command::new("pigz").arg("-p2").arg(&option), &plain)),
+            (
+                "zlib",
+                run(
+                    Command::new("python3").args(["-c", zlib, &level.to_string()]),
+                    &plain,
+                ),
+            ),
+        ];
+        for (name, gzip) in written {
+            let choice = found(&mut models, &gzip, &read(member(&gzip))).unwrap();
+            assert_eq!(choice.encoder.to_string(), format!("{name}:{level}"));
+            assert_eq!(choice.errors, 0, "{choice:?}");
+        }
+    }
+}
+
+#[test]
 fn a_stream_that_begins_with_what_tells_nothing_is_predicted_by_its_encoder() {
     let plain = sample(6 << 20);
     let mut state = 1u64;

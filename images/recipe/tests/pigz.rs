@@ -10,7 +10,9 @@ mod harness;
 
 use harness::inputs::{Random, mixed};
 use harness::{member, rebuild_with_anything, round_trip, run, sample};
-use holdall_recipe::deflate::encoder::{Encoder, Pigz, UnknownEncoder};
+use holdall_recipe::deflate::bits::BitWriter;
+use holdall_recipe::deflate::encoder::{Encoder, Models, Pigz, UnknownEncoder};
+use holdall_recipe::deflate::segment::{Input, rebuild};
 use std::process::Command;
 
 /// What the empty blocks behind each of pigz's own blocks take: three at most, of some bytes each.
@@ -37,7 +39,9 @@ fn check(threads: u8, level: u8, cut: Pigz, plain: &[u8]) {
         "{encoder}, {size} bytes: {cost:?}"
     );
     let cost = round_trip(member(&gzip), encoder, 40_000);
-    let most = EMPTY * pieces + gzip.len() / 100;
+    // Levels 1 to 3 do not enter every position; which they did is known only nearly where a segment starts.
+    let share = if level < 4 { 20 } else { 1_000 };
+    let most = EMPTY * pieces + gzip.len() / share;
     assert!(cost.corrections <= most, "{encoder}, {size} bytes: {cost:?}");
 }
 
@@ -100,6 +104,49 @@ fn any_bytes_as_corrections_end_in_an_error_or_in_other_bytes() {
             rebuild_with_anything(&gzip, Encoder::Pigz { level, cut }, 60);
         }
     }
+}
+
+#[test]
+fn a_segment_that_is_said_to_lie_anywhere_ends_in_an_error_or_in_bytes() {
+    let plain = sample(100_000);
+    let mut random = Random::new(8);
+    let mut models = Models::default();
+    for at in 0..600 {
+        let size = 1 + random.below(random_size(at));
+        let bytes = &plain[..size];
+        let start = random.below(size);
+        let end = start + 1 + random.below(size - start);
+        let near = random.below(300_000) as u64;
+        let offset = match at % 4 {
+            0 => start as u64,
+            1 => near,
+            2 => random.next() << 12,
+            _ => u64::MAX - near,
+        };
+        let input = Input {
+            bytes,
+            start,
+            end,
+            offset,
+        };
+        let level = (at % 9) as u8 + 1;
+        let encoder = match at % 5 {
+            0 => Encoder::Zlib { level },
+            1 | 2 => Encoder::Gzip { level },
+            _ => Encoder::Pigz {
+                level,
+                cut: cut(32 + (at % 100) as u32, at % 2 == 0),
+            },
+        };
+        let out = rebuild(encoder, &mut models, &input, &[], BitWriter::default()).unwrap();
+        let (mut deflate, last, _) = out.finish();
+        deflate.push(last);
+        assert!(deflate.len() <= size * 2 + 400);
+    }
+}
+
+fn random_size(at: usize) -> usize {
+    [3, 300, 70_000, 100_000][at % 4]
 }
 
 #[test]

@@ -3,13 +3,16 @@
 
 use super::block::{Chunk, Open};
 use super::lazy::{CHUNK, Chains, Fate, Search, Taker};
-use super::{DICTIONARY, Setting, Version};
+use super::{DEVIATIONS_MAX, DICTIONARY, Setting, Version, literals};
 use crate::deflate::guide::Guide;
-use crate::deflate::segment::{Input, LOOKAHEAD};
+use crate::deflate::segment::{Input, LOOKAHEAD, TRIES};
 use crate::deflate::token::Token;
 
 /// Chunks are written anew only where they save more than a part of their size in 2 to the power of that.
 const PENALTY: u32 = 8;
+
+/// Most tokens of a segment that are found though the stream's chunks end before them.
+const WASTE_MAX: usize = 1 << 20;
 
 /// Collects tokens, a chunk and what is found with its last.
 struct Collect<'m> {
@@ -42,6 +45,8 @@ struct Follow<'a, G> {
     end: usize,
     /// Whether the block ended before that.
     ended: bool,
+    /// Tokens that were others than predicted.
+    deviations: u32,
 }
 
 impl<G: Guide> Taker for Follow<'_, G> {
@@ -60,8 +65,11 @@ impl<G: Guide> Taker for Follow<'_, G> {
             Fate::Over
         } else if actual == token {
             Fate::Taken
-        } else {
+        } else if self.deviations < DEVIATIONS_MAX {
+            self.deviations += 1;
             Fate::Other(self.at)
+        } else {
+            Fate::Over
         }
     }
 
@@ -146,6 +154,7 @@ impl<'m, 'a> Run<'m, 'a> {
     /// Leads the first `count` tokens by the guide, and the search behind them where the stream goes another way.
     fn lead<G: Guide>(&mut self, guide: &mut G, search: &mut Search, start: usize, count: usize) -> Led {
         let (mut at, mut taken) = (start, 0);
+        let end = self.bounds(start).2.min(self.input.end);
         let led = |at, ended, straight| Led { at, ended, straight };
         loop {
             let (tokens, length) = guide.accept(&self.tokens[taken..count]);
@@ -163,7 +172,7 @@ impl<'m, 'a> Run<'m, 'a> {
             if straight && taken == count {
                 return led(at, false, true);
             }
-            let over = at >= self.input.end || taken == CHUNK;
+            let over = at >= end || taken == CHUNK;
             let ended = !over && guide.ends(false);
             if over || ended || !straight {
                 self.tokens.truncate(taken);
@@ -175,15 +184,21 @@ impl<'m, 'a> Run<'m, 'a> {
             }
         }
         let mut tokens = std::mem::take(self.tokens);
-        let (_, _, end) = self.bounds(at);
         let mut follow = Follow {
             guide,
             tokens: &mut tokens,
             at,
-            end: end.min(self.input.end),
+            end,
             ended: false,
+            deviations: 0,
         };
         search.run(self.chains, self.input.bytes, &mut follow);
+        // Each token is asked for once, and so is what comes behind it: the chunk goes on to its end.
+        while !follow.full()
+            && let Some(byte) = self.input.bytes.get(follow.at)
+        {
+            follow.take(Token::literal(*byte), 0, false);
+        }
         let led = led(follow.at, follow.ended, false);
         *self.tokens = tokens;
         // It may have gone on beyond the last token that was asked for.
@@ -193,6 +208,7 @@ impl<'m, 'a> Run<'m, 'a> {
 
     pub(super) fn segment<G: Guide>(mut self, guide: &mut G) {
         let bytes = self.input.bytes;
+        self.chains.allow(TRIES);
         let mut at = self.input.start;
         let (_, mut block_from, mut end) = self.bounds(at);
         if self.begun(at) != at as isize {
@@ -200,6 +216,7 @@ impl<'m, 'a> Run<'m, 'a> {
         }
         let mut search = self.search(at);
         let mut open: Option<Open> = None;
+        let mut waste = 0;
         self.tokens.clear();
         loop {
             if at >= end {
@@ -244,9 +261,11 @@ impl<'m, 'a> Run<'m, 'a> {
                 }
             }
             let led = self.lead(guide, &mut search, at, count);
+            let mut wasted = 0;
             if led.straight {
                 self.tokens.drain(..count);
             } else {
+                wasted = CHUNK.saturating_sub(self.tokens.len());
                 if open.is_none() {
                     let plain = plain.and_then(|plain| (plain + led.at).checked_sub(at + length));
                     begun = Chunk {
@@ -276,6 +295,10 @@ impl<'m, 'a> Run<'m, 'a> {
                 }
             } else {
                 open = Some(block);
+            }
+            waste += wasted;
+            if waste > WASTE_MAX {
+                return literals(guide, self.input, at, open);
             }
         }
     }

@@ -54,6 +54,8 @@ pub(super) struct Chains {
     above: u32,
     /// Where the next position to be entered lies.
     entered: usize,
+    /// Places that may still be compared in the segment.
+    tries: usize,
 }
 
 impl Default for Chains {
@@ -64,6 +66,7 @@ impl Default for Chains {
             base: 1,
             above: 1,
             entered: 0,
+            tries: 0,
         }
     }
 }
@@ -74,6 +77,11 @@ fn hash(word: u32) -> usize {
 }
 
 impl Chains {
+    /// Begins a segment.
+    pub(super) fn allow(&mut self, tries: usize) {
+        self.tries = tries;
+    }
+
     /// Forgets all positions, and enters those from `from` up to `at`, but the last of the dictionary that ends at
     /// `dictionary`.
     pub(super) fn begin(&mut self, bytes: &[u8], from: usize, at: usize, dictionary: isize) {
@@ -325,7 +333,7 @@ impl Search {
     #[inline]
     fn search<const WEIGHS: bool>(
         &self,
-        chains: &Chains,
+        chains: &mut Chains,
         bytes: &[u8],
         first: usize,
         lowest: usize,
@@ -339,7 +347,9 @@ impl Search {
         let mut candidate = base + first as u32;
         let mut weight = Weight::new(self);
         let mut end = four(bytes, at);
-        for _ in 0..self.effort.chain {
+        let mut tries = 0;
+        while tries < self.effort.chain {
+            tries += 1;
             let earlier = (candidate - base) as usize;
             if four(bytes, earlier + best.length - 3) == end {
                 let length = common(bytes, earlier, at, most);
@@ -361,6 +371,7 @@ impl Search {
             }
             candidate = before;
         }
+        chains.tries = chains.tries.saturating_sub(tries);
         best
     }
 
@@ -463,6 +474,7 @@ impl Search {
             if let Some(last) = last.filter(|last| *last >= lowest)
                 && left > before.length
                 && before.length < self.effort.lazy
+                && chains.tries > 0
             {
                 let bytes = &bytes[..end];
                 self.found = if self.effort.weighs {

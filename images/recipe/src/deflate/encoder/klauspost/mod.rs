@@ -38,6 +38,10 @@ const SEARCHED_MIN: usize = 13;
 const SMALL: usize = 128;
 /// Chunks up to that are stored then.
 const TINY: usize = 32;
+/// Most plaintext of a segment that is searched though the stream's chunks end before it.
+const WASTE_MAX: usize = 4 << 20;
+/// Most tokens of a chunk that are others than predicted, after which it is not searched any more.
+const DEVIATIONS_MAX: u32 = 2_000;
 /// What pgzip gives to a block of what comes before.
 const DICTIONARY: usize = 16 << 10;
 /// The blocks that pgzip can have; larger ones than a segment may be are of no use.
@@ -53,7 +57,7 @@ pub enum Version {
     V1_15,
     /// klauspost/compress from 1.15.15 up to 1.18.0, where that differs: at levels 7 to 9.
     V1_17,
-    /// klauspost/compress from 1.18.1 up to 1.20.3.
+    /// klauspost/compress from 1.18.2 up to 1.20.3.
     V1_18,
     /// klauspost/compress from 1.20.4 on.
     V1_20,
@@ -113,9 +117,13 @@ pub(super) fn named(name: &str) -> Option<Encoder> {
         None => (rest, None),
     };
     let level = level.parse().ok().filter(|level| LEVELS.contains(level))?;
-    let named =
-        |name: fn(Version) -> &'static str| Version::ALL.into_iter().find(|version| name(*version) == family);
-    match block {
+    let named = |name: fn(Version) -> &'static str| {
+        Version::ALL
+            .into_iter()
+            .filter(|version| *version != Version::V1_17 || level >= LAZY)
+            .find(|version| name(*version) == family)
+    };
+    let encoder = match block {
         None => named(Version::name).map(|version| Encoder::Klauspost { version, level }),
         Some(block) => {
             let block = block.parse().ok().filter(|block| BLOCKS.contains(block))?;
@@ -126,7 +134,9 @@ pub(super) fn named(name: &str) -> Option<Encoder> {
                 block,
             })
         }
-    }
+    };
+    // Numbers are written in one way.
+    encoder.filter(|encoder| encoder.to_string() == name)
 }
 
 /// An encoder of the family.
@@ -430,6 +440,7 @@ impl Run<'_, '_> {
             at: start,
             end: end.min(self.input.end),
             ended: false,
+            deviations: 0,
         };
         self.search(start, end, &mut follow);
         while follow.at < follow.end {
@@ -447,6 +458,7 @@ impl Run<'_, '_> {
         let mut at = self.input.start;
         let mut before: Option<usize> = None;
         let mut open: Option<Open> = None;
+        let mut waste = 0;
         self.prime(at);
         loop {
             let (end, flushed) = self.chunk(at);
@@ -497,6 +509,26 @@ impl Run<'_, '_> {
             } else {
                 open = Some(block);
             }
+            waste += end.saturating_sub(at);
+            if waste > WASTE_MAX {
+                return literals(guide, self.input, at, open);
+            }
+        }
+    }
+}
+
+/// Predicts literals alone from `at` on: what is no stream of these encoders must not cost more and more.
+fn literals<G: Guide>(guide: &mut G, input: &Input<'_>, mut at: usize, open: Option<Open>) {
+    if let Some(block) = open
+        && guide.ends(true)
+        && !guide.block(block.shape, false)
+    {
+        return;
+    }
+    while let Some(byte) = input.bytes.get(at) {
+        at += guide.token(Token::literal(*byte)).length();
+        if guide.ends(false) && !guide.block(Shape::Fixed, false) {
+            return;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where a search's tokens go: the search proposes, and is told where the stream went another way.
 
+use super::DEVIATIONS_MAX;
 use crate::deflate::guide::Guide;
 use crate::deflate::token::{LENGTH_MAX, LENGTH_MIN, Token};
 
@@ -161,13 +162,19 @@ pub(super) struct Follow<'a, G> {
     pub(super) end: usize,
     /// Whether the block ended before that.
     pub(super) ended: bool,
+    /// Tokens that were others than proposed.
+    pub(super) deviations: u32,
 }
 
 impl<G: Guide> Follow<'_, G> {
     fn propose(&mut self, proposed: Token) -> Option<Course> {
         match self.next(proposed) {
-            Some(token) => (token != proposed).then(|| Course::of(token, self.at)),
-            None => Some(Course::Over),
+            Some(token) if token == proposed => None,
+            Some(token) if self.deviations < DEVIATIONS_MAX => {
+                self.deviations += 1;
+                Some(Course::of(token, self.at))
+            }
+            _ => Some(Course::Over),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::window::{FULL, HALF, HASHES, Match, REACH, Search, Window, hash, zeros};
 
-/// See the [module](self). When the window slides, positions in the half that is lost become 0, which is none.
+/// See the [module](self). What the window loses becomes 0, which is none.
 #[derive(Debug)]
 pub struct Chains {
     head: Box<[u16; HASHES]>,
@@ -28,11 +28,13 @@ impl Chains {
         self.head.fill(0);
     }
 
-    /// Follows the window, which has slid.
-    pub fn slide(&mut self) {
+    /// Follows the window, which starts so many bytes later now.
+    pub fn shift(&mut self, by: usize) {
+        self.before.rotate_left(by & (HALF - 1));
+        let by = u16::try_from(by).unwrap_or(u16::MAX);
         for positions in [self.head.as_mut_slice(), self.before.as_mut_slice()] {
             for position in positions {
-                *position = position.saturating_sub(HALF as u16);
+                *position = position.saturating_sub(by);
             }
         }
     }

@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 /// Farthest match of three bytes that is taken, at levels 4 to 9.
 const SHORT_DISTANCE: usize = 4096;
 /// Bytes before a segment that a level is run over which does not enter all positions, to know which it did.
-const REHEARSAL: usize = HALF;
+const REHEARSAL: usize = REACH;
 
 /// In what the encoders of the family differ.
 pub trait Kin {
@@ -106,13 +106,13 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
 
     /// Begins at this place in the piece that it lies in.
     fn piece(&mut self, place: usize) {
-        let offset = self.ahead + place as u64;
+        let offset = self.ahead.wrapping_add(place as u64);
         let (from, known, length) = match self.pieces {
-            None => (0, 0, u64::MAX),
+            None => (0, 0, None),
             Some(Pieces { length, primed }) => (
                 offset - offset % length,
                 if primed { HALF as u64 } else { 0 },
-                length,
+                Some(length),
             ),
         };
         // Bytes of the piece before the place, and of the window if it never slid. It does where fewer than `AHEAD`
@@ -122,14 +122,20 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         let slides = all.saturating_sub((HALF + REACH) as u64).div_ceil(HALF as u64);
         self.at = ((all - slides * HALF as u64) as usize).min(place);
         self.base = place - self.at;
-        let rest = usize::try_from(length - before).unwrap_or(usize::MAX);
+        let rest = length.map_or(usize::MAX, |length| (length - before) as usize);
         self.end = place.saturating_add(rest).min(self.bytes.len());
-        let known = self.at - before.min(self.at as u64) as usize;
-        self.prime(known);
+        let at_most = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(place);
+        if self.effort.lazily() {
+            self.fill();
+            self.family.buckets.fill(&self.family.window, self.hashed());
+        } else {
+            self.rehearse(at_most(all), at_most(before));
+            self.begin();
+        }
     }
 
-    /// Fills the window, and takes in the positions before the next. Those before `known` are all entered.
-    fn prime(&mut self, known: usize) {
+    /// Fills the window, around the next position.
+    fn fill(&mut self) {
         self.filled = 0;
         self.load();
         if K::OLD && self.filled < FULL {
@@ -142,25 +148,33 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
                 self.family.window.load(stale, &self.bytes[from.min(to)..to]);
             }
         }
-        if self.effort.lazily() {
-            self.family.buckets.fill(&self.family.window, self.hashed());
-            return;
-        }
-        self.family.chains.clear();
+    }
+
+    /// Enters the positions before the next that the encoder entered: as far as it can be told, by running over the last
+    /// of them. `all` bytes before it are known to the encoder, of which the last `before` are of its piece; those before
+    /// the piece are all entered.
+    fn rehearse(&mut self, all: usize, before: usize) {
+        let (base, at) = (self.base, self.at);
+        let block = (self.block, self.count, self.copies, self.distance_bits);
+        // In a window that reaches as far back as one can, which the encoder's does only before it slides.
+        self.at = all.min(HALF + REACH);
+        self.base = base + at - self.at;
+        self.fill();
         let start = self.at;
-        let first = start.saturating_sub(REHEARSAL).max(known);
-        self.at = first.saturating_sub(HALF);
+        let first = start.saturating_sub(before.min(REHEARSAL));
+        self.family.chains.clear();
+        self.at = 0;
         self.begin();
         self.enter_until(first);
         if first < start {
-            let block = (self.block, self.count, self.copies, self.distance_bits);
-            let mut rehearsal = Rehearsal { left: start - first };
             self.begin();
             self.open(self.base + first);
-            self.fast(&mut rehearsal);
-            (self.block, self.count, self.copies, self.distance_bits) = block;
+            self.fast(&mut Rehearsal { left: start - first });
         }
-        self.begin();
+        self.family.chains.shift(base - self.base);
+        (self.base, self.at, self.ended) = (base, at, false);
+        (self.block, self.count, self.copies, self.distance_bits) = block;
+        self.fill();
     }
 
     /// Fills the window up, or to the piece's end; whether there were bytes to fill it with.
@@ -227,7 +241,7 @@ impl<'m, 'a, K: Kin> Run<'m, 'a, K> {
         if slides && self.effort.lazily() {
             self.family.buckets.slide(&self.family.window, self.hashed());
         } else if slides {
-            self.family.chains.slide();
+            self.family.chains.shift(HALF);
         }
         if K::OLD && !loaded {
             self.ended = true;
