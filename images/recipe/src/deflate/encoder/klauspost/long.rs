@@ -97,18 +97,19 @@ pub(super) fn search<S: Sink, const FULL: bool>(
                 let candidates = of_long;
                 short[hash_short] = position(next_at);
                 push(&mut long[hash_long], position(next_at));
-                if FULL {
-                    let again = at + 1 - repeat;
-                    if four(bytes, again) == (now >> 8) as u32 {
-                        let length = 4 + common(bytes, again + 4, at + 5, COMPARED);
-                        if length > found.length {
-                            found = Match {
-                                at: at + 1,
-                                earlier: again,
-                                length,
-                            };
-                            break;
-                        }
+                // A stream that goes another way may have led back to before the match that is repeated.
+                if FULL
+                    && let Some(again) = (at + 1).checked_sub(repeat)
+                    && four(bytes, again) == (now >> 8) as u32
+                {
+                    let length = 4 + common(bytes, again + 4, at + 5, COMPARED);
+                    if length > found.length {
+                        found = Match {
+                            at: at + 1,
+                            earlier: again,
+                            length,
+                        };
+                        break;
                     }
                 }
                 let first = position(next_at).wrapping_sub(last(candidates));
