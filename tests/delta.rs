@@ -205,6 +205,20 @@ fn a_run_that_broke_off_is_taken_up_with_its_deltas() {
 }
 
 #[test]
+fn a_run_that_broke_off_does_not_make_what_was_there_forgotten() {
+    let (before, after) = versions();
+    let disk = blank();
+    disk.add(Level::Default, std::slice::from_ref(&before));
+    {
+        let ingest = disk.begin(Level::Default);
+        sample::put(&ingest, &[sample::noise(SIZE, 9)]).unwrap();
+    }
+    disk.add(Level::Default, std::slice::from_ref(&after));
+    assert!(!disk.deltas().is_empty());
+    disk.assert_whole(&[&before, &after]);
+}
+
+#[test]
 fn a_damaged_base_costs_what_stands_on_it_and_verify_names_both() {
     let (before, after) = versions();
     let disk = blank();

@@ -24,9 +24,6 @@ const WINDOWS: usize = 2;
 /// Layers whose tables and windows are kept.
 const LAYERS: usize = 16;
 
-/// Readers in order whose bytes are hashed at once.
-const READERS: usize = 4;
-
 /// What a layer's recipe is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeFigures {
@@ -118,49 +115,43 @@ struct Digesting {
 
 #[derive(Debug)]
 enum DigestState {
-    /// For readers that began at the first window: the next one of each, and the hash so far; the last one used at the end.
-    Open(VecDeque<(u64, sha2::Sha256)>),
+    /// The next window, and the hash of those before it: they are the same for all readers.
+    Open(u64, sha2::Sha256),
     Right,
     Wrong,
 }
 
 impl Default for DigestState {
     fn default() -> Self {
-        Self::Open(VecDeque::new())
+        Self::Open(0, sha2::Sha256::new())
     }
 }
 
 impl Digesting {
-    /// Takes a window up; false where the digest has turned out to be another's.
+    /// Takes a window up; false where the digest has turned out to be another's. Whoever reads in order is never ahead of the
+    /// hash, so that it is compared before the last window leaves.
     fn goes_on(&self, number: u64, bytes: &[u8], last: bool) -> bool {
         let mut state = self.state.lock();
-        let readers = match &mut *state {
+        let (next, hash) = match &mut *state {
             DigestState::Right => return true,
             DigestState::Wrong => return false,
-            DigestState::Open(readers) => readers,
+            DigestState::Open(next, hash) => (next, hash),
         };
-        let reader = readers.iter().position(|(next, _)| *next == number);
-        let mut hash = match reader.and_then(|at| readers.remove(at)) {
-            Some((_, hash)) => hash,
-            None if number == 0 => sha2::Sha256::new(),
-            None => return true,
-        };
+        if *next != number {
+            return true;
+        }
         hash.update(bytes);
-        if last {
-            let right = hash.finalize().as_slice() == self.digest.as_bytes();
-            *state = if right {
-                DigestState::Right
-            } else {
-                DigestState::Wrong
-            };
-            return right;
+        *next += 1;
+        if !last {
+            return true;
         }
-        readers.retain(|(next, _)| *next != number + 1);
-        if readers.len() >= READERS {
-            readers.pop_front();
-        }
-        readers.push_back((number + 1, hash));
-        true
+        let right = hash.finalize_reset().as_slice() == self.digest.as_bytes();
+        *state = if right {
+            DigestState::Right
+        } else {
+            DigestState::Wrong
+        };
+        right
     }
 }
 
@@ -287,11 +278,11 @@ impl Remade {
 
     fn window(&self, number: u64) -> Result<Bytes> {
         if let Some(bytes) = self.held(number) {
-            return Ok(bytes);
+            return self.passed(number, bytes);
         }
         let _one_at_a_time = self.making.lock();
         if let Some(bytes) = self.held(number) {
-            return Ok(bytes);
+            return self.passed(number, bytes);
         }
         let start = number * WINDOW_GROUPS;
         let groups = start..(start + WINDOW_GROUPS).min(self.table.groups());
@@ -306,20 +297,26 @@ impl Remade {
                 bytes
             }
         };
-        let last = (number + 1) * WINDOW_GROUPS >= self.table.groups();
-        if !self.digesting.goes_on(number, &bytes, last) {
-            let why = format!(
-                "its recipe gives other bytes than those of {}",
-                self.digesting.digest.to_digest()
-            );
-            return Err(Error::malformed(&self.origin.name, why));
-        }
+        let bytes = self.passed(number, bytes)?;
         let mut windows = self.windows.lock();
         if windows.len() >= WINDOWS {
             windows.pop_front();
         }
         windows.push_back((number, bytes.clone()));
         Ok(bytes)
+    }
+
+    /// The window, once the digest has taken it up.
+    fn passed(&self, number: u64, bytes: Bytes) -> Result<Bytes> {
+        let last = (number + 1) * WINDOW_GROUPS >= self.table.groups();
+        if self.digesting.goes_on(number, &bytes, last) {
+            return Ok(bytes);
+        }
+        let why = format!(
+            "its recipe gives other bytes than those of {}",
+            self.digesting.digest.to_digest()
+        );
+        Err(Error::malformed(&self.origin.name, why))
     }
 
     /// The window as the node's disk has it, if that is what the outboard says.

@@ -30,6 +30,8 @@ const FEATURE: u8 = b'f';
 const FEATURE_BITS: u32 = 25;
 const MIRRORS: &[u8] = b"mirrors";
 const VERSION: &[u8] = b"1:";
+/// Rows written at once.
+const BATCH: usize = 4096;
 
 /// Where a chunk is, and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,12 +115,13 @@ impl Index {
             .map_err(self.failed())
     }
 
-    /// Forgets everything.
+    /// Forgets everything but the features, which no pack's tables can give back: they are guesses, and looked at before use.
     pub fn clear(&self) -> Result<()> {
         self.unsettle()?;
         // From the empty key to past every key that is written here.
         let mut batch = WriteBatch::default();
-        batch.delete_range([0_u8].as_slice(), [0xff_u8; 40].as_slice());
+        batch.delete_range([0_u8].as_slice(), [FEATURE].as_slice());
+        batch.delete_range([FEATURE + 1].as_slice(), [0xff_u8; 40].as_slice());
         self.db.write(batch).map_err(self.failed())
     }
 
@@ -144,7 +147,7 @@ impl Index {
     /// Enters the chunks of a pack that is whole and durable. Pages and records are left out: nothing
     /// is deduplicated against them.
     pub fn put_pack(&self, number: PackNumber, frames: &[FrameRecord], chunks: &[ChunkRecord]) -> Result<()> {
-        for part in chunks.chunks(4096) {
+        for part in chunks.chunks(BATCH) {
             let mut batch = WriteBatch::default();
             for chunk in part {
                 let Some(frame) = frames.get(index(chunk.frame)) else {
@@ -194,10 +197,14 @@ impl Index {
     /// Enters features of frames that are in whole packs.
     pub fn put_features(&self, features: &HashMap<Feature, Place>) -> Result<()> {
         let mut batch = WriteBatch::default();
-        for (feature, place) in features {
+        for (n, (feature, place)) in features.iter().enumerate() {
             let mut value = Encoder::new();
             place.encode(&mut value);
             batch.put(feature_key(*feature), value.finish());
+            if n % BATCH == BATCH - 1 {
+                let full = std::mem::take(&mut batch);
+                self.db.write_opt(full, &unlogged()).map_err(self.failed())?;
+            }
         }
         self.db.write_opt(batch, &unlogged()).map_err(self.failed())
     }

@@ -33,7 +33,18 @@ impl RebuiltWindows {
             why,
         };
         std::fs::create_dir_all(folder).map_err(|e| failed(format!("its folder cannot be made: {e}")))?;
-        let db = DB::open(&options(most_bytes), folder).map_err(|e| failed(e.to_string()))?;
+        let open = || DB::open(&options(most_bytes), folder);
+        let db = match open() {
+            Ok(db) => db,
+            Err(e) if e.kind() == rocksdb::ErrorKind::IOError && e.to_string().contains("lock") => {
+                return Err(failed(format!("another process uses it: {e}")));
+            }
+            // Damaged, or of another version: it is only a cache.
+            Err(_) => {
+                DB::destroy(&Options::default(), folder).map_err(|e| failed(e.to_string()))?;
+                open().map_err(|e| failed(e.to_string()))?
+            }
+        };
         Ok(Self {
             path: folder.to_owned(),
             db,
@@ -87,8 +98,9 @@ fn options(most_bytes: u64) -> Options {
     options.set_compression_type(rocksdb::DBCompressionType::None);
     options.set_write_buffer_size(crate::units::index64(FILE.min(most_bytes / 4).max(64 * 1024)));
     options.set_max_write_buffer_number(2);
-    // What this way of compaction asks for; a file is some mebibytes, so there are not many.
-    options.set_max_open_files(-1);
+    // By size alone: windows do not grow old, and then few files need be open at once.
+    options.set_ttl(0);
+    options.set_max_open_files(256);
     options.set_keep_log_file_num(2);
     options.set_manifest_preallocation_size(16 * 1024);
     options

@@ -7,6 +7,7 @@ use super::likeness::Likeness;
 use super::ticket::{Claim, Pending};
 use crate::error::{Error, Result};
 use crate::format::content::Place;
+use crate::format::frame::FrameKind;
 use crate::format::pack::SetRecord;
 use crate::ids::{ChunkId, MediumId};
 use crate::index::Index;
@@ -266,7 +267,8 @@ fn encode(
         // A base that cannot be had (rotten, or the index is wrong about it) is none: the frame stands by itself.
         let base = job
             .like
-            .and_then(|place| belt.bases.get(&place).ok().map(|frame| (place, frame)));
+            .and_then(|place| belt.bases.get(&place).ok().map(|frame| (place, frame)))
+            .filter(|(_, frame)| frame.kind == FrameKind::Plaintext);
         match encoder.encode(
             job.frame,
             base.as_ref().map(|(place, frame)| (place, frame.as_ref())),

@@ -173,7 +173,12 @@ fn whole_frame(
             Err(Error::missing(place_of(medium, base.pack, base.frame)))
         }
     };
-    Ok(decode_frame(&bytes, bases, place).is_ok().then_some(header))
+    match decode_frame(&bytes, bases, place) {
+        Ok(_) => Ok(Some(header)),
+        // A base that the device does not give at the moment says nothing of the frame: nothing is cut off for it.
+        Err(err @ (Error::Io { .. } | Error::Deadline { .. })) => Err(err),
+        Err(_) => Ok(None),
+    }
 }
 
 /// The frame's header at an offset, if one stands there and the file holds the whole frame.

@@ -71,11 +71,14 @@ pub fn load_base(medium: &dyn Medium, at: &Place) -> Result<Arc<Frame>> {
     load_with(medium, at, refused).map(Arc::new)
 }
 
+/// Pack, offset and length of a base.
+type BaseKey = (PackNumber, PackOffset, u32);
+
 #[derive(Clone)]
 struct FrameWeight;
 
-impl Weighter<(PackNumber, PackOffset), Arc<Frame>> for FrameWeight {
-    fn weight(&self, _: &(PackNumber, PackOffset), frame: &Arc<Frame>) -> u64 {
+impl Weighter<BaseKey, Arc<Frame>> for FrameWeight {
+    fn weight(&self, _: &BaseKey, frame: &Arc<Frame>) -> u64 {
         len64(frame.plain_bytes()) + 256
     }
 }
@@ -83,7 +86,7 @@ impl Weighter<(PackNumber, PackOffset), Arc<Frame>> for FrameWeight {
 /// Bases that are used again and again while frames are made or checked one after the other. Bounded.
 pub struct Bases {
     medium: Arc<dyn Medium>,
-    kept: Cache<(PackNumber, PackOffset), Arc<Frame>, FrameWeight>,
+    kept: Cache<BaseKey, Arc<Frame>, FrameWeight>,
 }
 
 impl std::fmt::Debug for Bases {
@@ -106,7 +109,7 @@ impl Bases {
 
     /// The base, checked down to its chunks. Whether it is the one that a delta means is for the caller to see.
     pub fn get(&self, at: &Place) -> Result<Arc<Frame>> {
-        let key = (at.pack, at.frame);
+        let key = (at.pack, at.frame, at.frame_bytes);
         if let Some(frame) = self.kept.get(&key) {
             return Ok(frame);
         }

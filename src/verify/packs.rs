@@ -3,7 +3,7 @@
 use super::Check;
 use super::contents::usable;
 use crate::error::{Error, Result};
-use crate::format::frame::{Base, Codec, FrameChunk, FrameHeader};
+use crate::format::frame::{Base, Codec, FrameChunk, FrameHeader, FrameKind};
 use crate::format::pack::{FrameRecord, SetRecord};
 use crate::ids::MediumId;
 use crate::medium::{Medium, MediumFile};
@@ -121,6 +121,12 @@ fn base_holds(check: &Check<'_>, base: &Base) -> Result<()> {
     }
     if header.codec == Codec::ZstdDelta {
         return Err(Error::malformed(place, "a delta's base is itself a delta"));
+    }
+    if header.kind != FrameKind::Plaintext || header.frame_bytes() != base.frame_bytes {
+        return Err(Error::malformed(
+            place,
+            "a delta's base is no plaintext, or has another length",
+        ));
     }
     Ok(())
 }
