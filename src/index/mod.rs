@@ -2,7 +2,8 @@
 //!
 //! A cache of what the packs' tables say. It records the ROOT it mirrors; whoever finds another ROOT
 //! on the medium (a crash, a clone, another writer, a rollback) builds it anew before deduplicating
-//! against it. Nothing in it is needed to read a disk.
+//! against it. Nothing in it is needed to read a disk. What chunks look like, by which bases of deltas are found, stands in no
+//! pack's tables: it stays when the rest is built anew, and is only a guess, looked at before it is used.
 
 mod rebuilt;
 mod table;

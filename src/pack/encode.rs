@@ -26,7 +26,7 @@ pub enum Level {
     /// zstd 3, deltas.
     #[default]
     Default,
-    /// zstd 19, deltas: for what is written once and carried often.
+    /// zstd 19 in frames of 1 MiB, deltas: for what is written once and carried often.
     Max,
 }
 
