@@ -3,7 +3,6 @@
 use super::pipeline::{Belt, Job, Pipeline};
 use super::ticket::{Claim, Pending, Ticket};
 use crate::error::Result;
-use crate::format::content::Place;
 use crate::format::frame::{FrameChunk, FrameKind};
 use crate::format::{CHUNK_MAX, FRAME_CHUNKS_MAX, FRAME_PLAIN_MAX};
 use crate::ids::ChunkId;
@@ -26,7 +25,7 @@ pub(super) struct FrameBuilder {
     ticket: Arc<Ticket>,
     of_tree: bool,
     /// The frame that it is to become a delta of.
-    like: Option<Place>,
+    like: Option<Pending>,
     /// What its chunks look like.
     features: Vec<Feature>,
 }
@@ -53,7 +52,7 @@ impl FrameBuilder {
     }
 
     /// One for chunks that are like that frame.
-    pub(super) fn like(self, base: Place) -> Self {
+    pub(super) fn like(self, base: Pending) -> Self {
         Self {
             like: Some(base),
             ..self
@@ -64,7 +63,7 @@ impl FrameBuilder {
     pub(super) fn another(&self) -> Self {
         Self {
             of_tree: self.of_tree,
-            like: self.like,
+            like: self.like.clone(),
             ..Self::new(self.kind)
         }
     }
@@ -122,6 +121,11 @@ impl FrameBuilder {
         let full = std::mem::replace(self, next);
         if full.kind == FrameKind::Plaintext {
             full.publish(belt);
+        }
+        if let Some(likeness) = &belt.likeness
+            && full.like.is_none()
+        {
+            likeness.expect(&full.features, &full.ticket);
         }
         let frame = PlainFrame {
             kind: full.kind,

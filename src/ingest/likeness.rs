@@ -1,7 +1,9 @@
 //! Which frame a chunk is like: the base that a delta with it is compressed against.
 //!
-//! Features of what this run has written are in memory until their pack is whole, those of before in the host's index.
+//! Features of what this run has handed in are in memory until their pack is whole, those of before in the host's index. A frame
+//! that is still on its way serves as a base too, so that what is written does not depend on how quick the encoders are.
 
+use super::ticket::{Pending, Ticket};
 use crate::error::Result;
 use crate::format::content::Place;
 use crate::index::Index;
@@ -18,6 +20,8 @@ const ENOUGH: usize = 2;
 #[derive(Debug)]
 pub(super) struct Likeness {
     index: Arc<Index>,
+    /// Of frames that were handed in, but not appended yet.
+    flying: Mutex<HashMap<Feature, Arc<Ticket>>>,
     /// Of frames of packs that are not whole yet.
     fresh: Mutex<HashMap<Feature, Place>>,
     /// Packs that the next generation lists, besides those from `first` on.
@@ -34,6 +38,7 @@ impl Likeness {
     ) -> Self {
         Self {
             index,
+            flying: Mutex::default(),
             fresh: Mutex::default(),
             listed: listed.into_iter().collect(),
             first,
@@ -46,39 +51,59 @@ impl Likeness {
         &self,
         features: &[Feature],
         name: Option<Feature>,
-        preferred: impl Fn(&Place) -> bool,
-    ) -> Result<Option<Place>> {
-        let mut votes: Vec<(Place, usize)> = Vec::new();
+        preferred: impl Fn(&Pending) -> bool,
+    ) -> Result<Option<Pending>> {
+        let mut votes: Vec<(Pending, usize)> = Vec::new();
         let named = name.into_iter().map(|f| (f, ENOUGH));
         for (feature, weight) in features.iter().map(|f| (*f, 1)).chain(named) {
-            let Some(place) = self.frame_of(feature)? else {
+            let Some(frame) = self.frame_of(feature)? else {
                 continue;
             };
-            match votes.iter_mut().find(|(at, _)| *at == place) {
+            match votes.iter_mut().find(|(known, _)| *known == frame) {
                 Some((_, count)) => *count += weight,
-                None => votes.push((place, weight)),
+                None => votes.push((frame, weight)),
             }
         }
         let best = votes
             .into_iter()
             .filter(|(_, count)| *count >= ENOUGH.min(features.len().max(1)))
-            .max_by_key(|(place, count)| (*count, preferred(place)));
-        Ok(best.map(|(place, _)| place))
+            .max_by_key(|(frame, count)| (*count, preferred(frame)));
+        Ok(best.map(|(frame, _)| frame))
     }
 
-    fn frame_of(&self, feature: Feature) -> Result<Option<Place>> {
+    fn frame_of(&self, feature: Feature) -> Result<Option<Pending>> {
+        // In this order: whoever appends a frame enters its place before it leaves those that fly.
+        if let Some(ticket) = self.flying.lock().get(&feature) {
+            return Ok(Some(Pending::Ticket(Arc::clone(ticket), 0)));
+        }
         if let Some(place) = self.fresh.lock().get(&feature) {
-            return Ok(Some(*place));
+            return Ok(Some(Pending::Known(*place)));
         }
         let found = self.index.feature(feature)?;
-        Ok(found.filter(|place| place.pack >= self.first || self.listed.contains(&place.pack)))
+        let found = found.filter(|place| place.pack >= self.first || self.listed.contains(&place.pack));
+        Ok(found.map(Pending::Known))
+    }
+
+    /// A frame that will be a base is about to be handed in.
+    pub(super) fn expect(&self, features: &[Feature], ticket: &Arc<Ticket>) {
+        let mut flying = self.flying.lock();
+        for feature in features {
+            flying.insert(*feature, Arc::clone(ticket));
+        }
     }
 
     /// A frame that may be a base was appended.
-    pub(super) fn enter(&self, features: &[Feature], place: Place) {
+    pub(super) fn enter(&self, features: &[Feature], place: Place, ticket: &Arc<Ticket>) {
         let mut fresh = self.fresh.lock();
         for feature in features {
             fresh.insert(*feature, place);
+        }
+        drop(fresh);
+        let mut flying = self.flying.lock();
+        for feature in features {
+            if flying.get(feature).is_some_and(|known| Arc::ptr_eq(known, ticket)) {
+                flying.remove(feature);
+            }
         }
     }
 

@@ -161,7 +161,7 @@ pub(super) struct Job<F> {
     pub(super) frame: F,
     pub(super) of_tree: bool,
     /// The frame that it is to become a delta of, where that pays.
-    pub(super) like: Option<Place>,
+    pub(super) like: Option<Pending>,
     pub(super) features: Vec<Feature>,
     pub(super) claim: Claim,
 }
@@ -264,9 +264,12 @@ fn encode(
         if belt.check().is_err() {
             continue;
         }
-        // A base that cannot be had (rotten, or the index is wrong about it) is none: the frame stands by itself.
+        // A base that cannot be had (rotten, or the index is wrong about it) is none: the frame stands by itself. One that is on its
+        // way was handed in before and waits for nobody, so that it can be waited for here.
         let base = job
             .like
+            .as_ref()
+            .and_then(|base| belt.wait(base).ok())
             .and_then(|place| belt.bases.get(&place).ok().map(|frame| (place, frame)))
             .filter(|(_, frame)| frame.kind == FrameKind::Plaintext);
         match encoder.encode(
@@ -316,7 +319,7 @@ impl Writer {
                     if let Some(likeness) = &self.belt.likeness
                         && frame.header.base.is_none()
                     {
-                        likeness.enter(&features, place);
+                        likeness.enter(&features, place, claim.ticket());
                     }
                     claim.place(place);
                 }

@@ -6,7 +6,6 @@ use super::frames::FrameBuilder;
 use super::pipeline::{Belt, Pipeline};
 use super::ticket::Pending;
 use crate::error::{Error, Result};
-use crate::format::content::Place;
 use crate::ids::ChunkId;
 use crate::sketch::{self, Feature};
 
@@ -18,7 +17,7 @@ const OPEN: usize = 12;
 pub(super) struct Routes {
     own: FrameBuilder,
     /// By base; the one used last stands at the end.
-    deltas: Vec<(Place, FrameBuilder)>,
+    deltas: Vec<(Pending, FrameBuilder)>,
 }
 
 impl Routes {
@@ -50,7 +49,7 @@ impl Routes {
                 return self.own.add(id, bytes, &[], belt, pipeline);
             };
             let mut features = sketch::features(bytes);
-            let open = |place: &Place| self.deltas.iter().any(|(at, _)| at == place);
+            let open = |base: &Pending| self.deltas.iter().any(|(known, _)| known == base);
             let base = likeness.find(&features, name, open)?;
             features.extend(name);
             match base {
@@ -63,15 +62,15 @@ impl Routes {
     }
 
     /// The frame for what is like that base.
-    fn delta(&mut self, base: Place, belt: &Belt, pipeline: &Pipeline) -> Result<&mut FrameBuilder> {
-        let entry = match self.deltas.iter().position(|(at, _)| *at == base) {
+    fn delta(&mut self, base: Pending, belt: &Belt, pipeline: &Pipeline) -> Result<&mut FrameBuilder> {
+        let entry = match self.deltas.iter().position(|(known, _)| *known == base) {
             Some(at) => self.deltas.remove(at),
             None => {
                 if self.deltas.len() >= OPEN {
                     let (_, mut oldest) = self.deltas.remove(0);
                     oldest.submit(belt, pipeline)?;
                 }
-                (base, self.own.another().like(base))
+                (base.clone(), self.own.another().like(base))
             }
         };
         self.deltas.push(entry);

@@ -63,6 +63,11 @@ impl Claim {
         Self(ticket)
     }
 
+    /// The ticket that it is a claim to.
+    pub(super) const fn ticket(&self) -> &Arc<Ticket> {
+        &self.0
+    }
+
     /// The frame was appended there.
     pub(super) fn place(self, place: Place) {
         self.0.set(State::Placed(place));
@@ -87,18 +92,39 @@ pub(super) enum Pending {
     Ticket(Arc<Ticket>, u32),
 }
 
+impl PartialEq for Pending {
+    /// Whether both stand for the same place, as far as that can be told without waiting.
+    fn eq(&self, other: &Self) -> bool {
+        match (self.known(), other.known(), self, other) {
+            (Some(a), Some(b), ..) => a == b,
+            (None, None, Self::Ticket(a, start), Self::Ticket(b, other)) => {
+                Arc::ptr_eq(a, b) && start == other
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Pending {
     /// Whether its frame was appended already: waiting for it takes no time.
     pub(super) fn is_placed(&self) -> bool {
-        let Self::Ticket(ticket, _) = self else {
-            return true;
+        self.known().is_some()
+    }
+
+    /// The place, where its frame was appended already.
+    fn known(&self) -> Option<Place> {
+        let (mut ticket, mut start) = match self {
+            Self::Known(place) => return Some(*place),
+            Self::Ticket(ticket, start) => (Arc::clone(ticket), *start),
         };
-        let mut ticket = Arc::clone(ticket);
         loop {
             let next = match &*ticket.state.lock() {
-                State::Forwarded(to, _) => Arc::clone(to),
-                State::Placed(_) => return true,
-                State::Waiting | State::Failed => return false,
+                State::Forwarded(to, delta) => {
+                    start += delta;
+                    Arc::clone(to)
+                }
+                State::Placed(place) => return Some(Place { start, ..*place }),
+                State::Waiting | State::Failed => return None,
             };
             ticket = next;
         }
