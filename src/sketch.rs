@@ -9,6 +9,9 @@ const SAMPLED: u32 = 64;
 /// Chunks shorter than this have so few sampled positions that they get no features of their own.
 const SHORTEST: usize = 512;
 
+/// Sets the features of pages apart.
+const PAGE: Feature = 0x7061_6765;
+
 /// A feature: the hash of some 32 bytes that stand in the chunk, or of what it is called.
 pub type Feature = u32;
 
@@ -67,6 +70,12 @@ pub fn features(bytes: &[u8]) -> Vec<Feature> {
         }
     }
     least
+}
+
+/// The features of a page of a list or directory. None is one of plaintext too, but by chance.
+#[must_use]
+pub fn of_page(bytes: &[u8]) -> Vec<Feature> {
+    features(bytes).into_iter().map(|f| mix(f ^ PAGE)).collect()
 }
 
 /// A feature of what a chunk is called: a file's path without its digits, as versions are in them, and which of the file's

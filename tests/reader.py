@@ -266,7 +266,7 @@ class Disk:
         base_at = tuple(head.u32() for _ in range(3)) if codec == 2 else None
         need(head.take(16) == blake3(data[:head.at - 16])[:16], "a frame header's check")
         need(codec in (0, 1, 2) and kind in (0, 1, 2), "a frame's codec or kind")
-        need((base != ZERO) == (codec == 2) and (codec < 2 or kind == 0), "a base, or none")
+        need((base != ZERO) == (codec == 2) and (codec < 2 or kind < 2), "a base, or none")
         need(all(0 < n <= CHUNK_MAX for _, n in chunks), "a chunk's length")
         need(plain == sum(n for _, n in chunks) <= FRAME_MAX and 0 < stored <= FRAME_MAX, "a frame's lengths")
         need(codec or plain == stored, "a raw frame's lengths")
@@ -285,7 +285,7 @@ class Disk:
         if header["codec"] == 2:
             need(not is_base, "a base that is a delta")
             under, base = self.plaintext(*header["base at"], is_base=True)
-            need(under["hash"] == header["base"] and under["kind"] == 0, "a delta's base")
+            need(under["hash"] == header["base"] and under["kind"] == header["kind"], "a delta's base")
         plain = unzstd(stored, header["plain"], base) if header["codec"] else stored
         need(len(plain) == header["plain"], "plaintext's length")
         at = 0

@@ -393,6 +393,12 @@ fn frames() {
     let bytes = golden("frame-delta", &whole(&delta, DELTA));
     assert_eq!(FrameHeader::decode(&bytes, HERE).unwrap(), delta);
     assert_eq!(decode(&bytes).unwrap(), TEXT);
+    let of_pages = |header| FrameHeader {
+        kind: FrameKind::Pages,
+        ..header
+    };
+    let bytes = golden("frame-delta-of-pages", &whole(&of_pages(delta), DELTA));
+    assert_eq!(decode_on(&bytes, &of_pages(base()), BASE).unwrap(), TEXT);
 }
 
 #[test]
@@ -497,8 +503,8 @@ fn frames_with_defects() {
         decode,
     );
     refused(
-        "frame-delta-of-pages",
-        &checked_delta(|b| b[5] = 1),
+        "frame-delta-of-records",
+        &checked_delta(|b| b[5] = 2),
         Refusal::Malformed,
         decode,
     );
@@ -522,7 +528,7 @@ fn frames_with_defects() {
         ..base()
     };
     refused(
-        "frame-delta-base-is-no-plaintext",
+        "frame-delta-base-is-of-another-kind",
         &checked_delta(|_| {}),
         Refusal::Malformed,
         |bytes| decode_on(bytes, &pages, BASE),

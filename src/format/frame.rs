@@ -256,8 +256,8 @@ impl FrameHeader {
             None
         };
         from.end()?;
-        if base.is_some() && kind != FrameKind::Plaintext {
-            return Err(from.error("a delta that is not of plaintext"));
+        if base.is_some() && kind == FrameKind::Records {
+            return Err(from.error("a delta of records"));
         }
         if plain_bytes > FRAME_PLAIN_MAX || sum != u64::from(plain_bytes) {
             return Err(from.error("the frame's plaintext is not the sum of its chunks, or too long"));

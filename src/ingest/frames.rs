@@ -7,7 +7,7 @@ use crate::format::frame::{FrameChunk, FrameKind};
 use crate::format::{CHUNK_MAX, FRAME_CHUNKS_MAX, FRAME_PLAIN_MAX};
 use crate::ids::ChunkId;
 use crate::pack::{Level, PlainFrame};
-use crate::sketch::Feature;
+use crate::sketch::{self, Feature};
 use crate::units::{index, len32};
 use std::sync::Arc;
 
@@ -112,20 +112,33 @@ impl FrameBuilder {
         Ok(Pending::Ticket(Arc::clone(&self.ticket), start))
     }
 
+    /// Adds a page.
+    pub(super) fn add_page(&mut self, page: &[u8], belt: &Belt, pipeline: &Pipeline) -> Result<Pending> {
+        let features = match &belt.likeness {
+            Some(_) => sketch::of_page(page),
+            None => Vec::new(),
+        };
+        self.add(ChunkId::of(page), page, &features, belt, pipeline)
+    }
+
     /// Hands the frame in and begins a new one. Its chunks can be found by others from now on.
     pub(super) fn submit(&mut self, belt: &Belt, pipeline: &Pipeline) -> Result<()> {
         if self.chunks.is_empty() {
             return Ok(());
         }
         let next = self.another();
-        let full = std::mem::replace(self, next);
+        let mut full = std::mem::replace(self, next);
         if full.kind == FrameKind::Plaintext {
             full.publish(belt);
         }
-        if let Some(likeness) = &belt.likeness
-            && full.like.is_none()
-        {
-            likeness.expect(&full.features, &full.ticket);
+        if let Some(likeness) = &belt.likeness {
+            // Pages stay together, in their tree's order; as many as they are, most are like those of one frame.
+            if full.kind == FrameKind::Pages {
+                full.like = likeness.find(&full.features, None, |_| false)?;
+            }
+            if full.like.is_none() {
+                likeness.expect(&full.features, &full.ticket);
+            }
         }
         let frame = PlainFrame {
             kind: full.kind,

@@ -144,16 +144,12 @@ impl Inner {
 
     fn add_page(&self, bytes: &[u8]) -> Result<Pending> {
         let mut shared = self.shared.lock();
-        self.with_pipeline(|belt, pipeline| shared.pages.add(ChunkId::of(bytes), bytes, &[], belt, pipeline))
+        self.with_pipeline(|belt, pipeline| shared.pages.add_page(bytes, belt, pipeline))
     }
 
     fn add_tree_page(&self, bytes: &[u8]) -> Result<Pending> {
         let mut shared = self.shared.lock();
-        self.with_pipeline(|belt, pipeline| {
-            shared
-                .tree_pages
-                .add(ChunkId::of(bytes), bytes, &[], belt, pipeline)
-        })
+        self.with_pipeline(|belt, pipeline| shared.tree_pages.add_page(bytes, belt, pipeline))
     }
 
     fn flush_tree_pages(&self) -> Result<()> {

@@ -7,7 +7,6 @@ use super::likeness::Likeness;
 use super::ticket::{Claim, Pending};
 use crate::error::{Error, Result};
 use crate::format::content::Place;
-use crate::format::frame::FrameKind;
 use crate::format::pack::SetRecord;
 use crate::ids::{ChunkId, MediumId};
 use crate::index::Index;
@@ -271,7 +270,7 @@ fn encode(
             .as_ref()
             .and_then(|base| belt.wait(base).ok())
             .and_then(|place| belt.bases.get(&place).ok().map(|frame| (place, frame)))
-            .filter(|(_, frame)| frame.kind == FrameKind::Plaintext);
+            .filter(|(_, frame)| frame.kind == job.frame.kind);
         match encoder.encode(
             job.frame,
             base.as_ref().map(|(place, frame)| (place, frame.as_ref())),

@@ -48,15 +48,15 @@ pub(super) fn decompress(
     Ok(out)
 }
 
-/// Refuses a base that is not the frame that was named, or is itself a delta.
-pub fn check_base(frame: &Frame, base: &Base, place: impl Fn() -> String) -> Result<()> {
+/// Refuses a base that is not the frame that was named, is itself a delta, or of another kind than its delta's.
+pub fn check_base(frame: &Frame, base: &Base, kind: FrameKind, place: impl Fn() -> String) -> Result<()> {
     if frame.stored_hash != base.hash {
         return Err(Error::mismatch(place(), "the frame where its base should be"));
     }
-    if frame.codec == Codec::ZstdDelta || frame.kind != FrameKind::Plaintext {
+    if frame.codec == Codec::ZstdDelta || frame.kind != kind {
         return Err(Error::malformed(
             place(),
-            "its base is itself a delta, or no plaintext",
+            "its base is itself a delta, or of another kind",
         ));
     }
     Ok(())

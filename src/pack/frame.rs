@@ -198,7 +198,7 @@ fn decode(
             let base = header.base.as_ref().ok_or_else(missing)?;
             // The frame's own stored bytes hold; whatever is wrong now is the base's, and says so.
             let frame = bases(base)?;
-            delta::check_base(&frame, base, &place)?;
+            delta::check_base(&frame, base, header.kind, &place)?;
             let plain = delta::decompress(&stored, frame.plain(), index(header.plain_bytes));
             Bytes::from(plain.map_err(|why| Error::malformed(place(), format!("zstd: {why}")))?)
         }

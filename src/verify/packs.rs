@@ -42,6 +42,7 @@ enum Found {
     Delta {
         pack: PackNumber,
         offset: u32,
+        kind: FrameKind,
         base: Base,
     },
 }
@@ -76,7 +77,12 @@ pub(super) fn check_all(check: &mut Check<'_>, medium_id: &MediumId, set: &[SetR
     for found in found {
         match found {
             Found::Bad(bad) => all.push(bad),
-            Found::Delta { pack, offset, base } => deltas.push((pack, offset, base)),
+            Found::Delta {
+                pack,
+                offset,
+                kind,
+                base,
+            } => deltas.push((pack, offset, (base, kind))),
         }
     }
     all.sort_by_key(|b| (b.pack, b.offset));
@@ -89,15 +95,15 @@ pub(super) fn check_all(check: &mut Check<'_>, medium_id: &MediumId, set: &[SetR
     Ok(())
 }
 
-/// Every base is a frame of the set, the one that its deltas name, and no delta. What stands on one that does not hold cannot
+/// Every base is a frame of the set, the one that its deltas name, of their kind, and no delta. What stands on one that does not hold cannot
 /// be had either.
-fn check_bases(check: &mut Check<'_>, deltas: &[(PackNumber, u32, Base)]) {
-    let mut known: HashMap<Base, bool> = HashMap::new();
+fn check_bases(check: &mut Check<'_>, deltas: &[(PackNumber, u32, (Base, FrameKind))]) {
+    let mut known: HashMap<(Base, FrameKind), bool> = HashMap::new();
     for (pack, offset, base) in deltas {
         let holds = match known.get(base) {
             Some(holds) => *holds,
             None => {
-                let found = base_holds(check, base);
+                let found = base_holds(check, &base.0, base.1);
                 if let Err(e) = &found {
                     let medium = check.medium.place(MediumFile::Pack(*pack));
                     check.damaged(format!("{medium} at {offset}: its base: {e}"));
@@ -112,7 +118,7 @@ fn check_bases(check: &mut Check<'_>, deltas: &[(PackNumber, u32, Base)]) {
     }
 }
 
-fn base_holds(check: &Check<'_>, base: &Base) -> Result<()> {
+fn base_holds(check: &Check<'_>, base: &Base, kind: FrameKind) -> Result<()> {
     usable(check, &base.place())?;
     let place = pack::place_of(check.medium.as_ref(), base.pack, base.frame);
     let header = pack::read_header(check.medium.as_ref(), &base.place(), &place)?;
@@ -122,10 +128,10 @@ fn base_holds(check: &Check<'_>, base: &Base) -> Result<()> {
     if header.codec == Codec::ZstdDelta {
         return Err(Error::malformed(place, "a delta's base is itself a delta"));
     }
-    if header.kind != FrameKind::Plaintext || header.frame_bytes() != base.frame_bytes {
+    if header.kind != kind || header.frame_bytes() != base.frame_bytes {
         return Err(Error::malformed(
             place,
-            "a delta's base is no plaintext, or has another length",
+            "a delta's base is of another kind, or has another length",
         ));
     }
     Ok(())
@@ -251,20 +257,25 @@ fn check_batch(medium: &dyn Medium, batch: &Batch, full: Option<&Bases>, mut fou
         };
         let (pack, offset) = (batch.pack, frame.offset.get());
         match checked {
-            Ok(Some(base)) => found(Found::Delta { pack, offset, base }),
+            Ok(Some((kind, base))) => found(Found::Delta {
+                pack,
+                offset,
+                kind,
+                base,
+            }),
             Ok(None) => {}
             Err(error) => found(Found::Bad(Bad { pack, offset, error })),
         }
     }
 }
 
-/// The base that the frame names, if it is a delta.
+/// The frame's kind, and the base that it names, if it is a delta.
 fn check_frame(
     bytes: &[u8],
     listed: &Listed,
     full: Option<&Bases>,
     place: &impl Fn() -> String,
-) -> Result<Option<Base>> {
+) -> Result<Option<(FrameKind, Base)>> {
     let header = FrameHeader::decode(bytes, &place())?;
     let record = &listed.record;
     let agrees = header.stored_hash == record.stored_hash
@@ -288,5 +299,5 @@ fn check_frame(
     if let Some(bases) = full {
         pack::decode_frame(bytes, |base| bases.get(&base.place()), place)?;
     }
-    Ok(header.base)
+    Ok(header.base.map(|base| (header.kind, base)))
 }
