@@ -3,12 +3,14 @@
 //! They decide only which frame a delta is compressed against. No reader needs them, and nothing of them is on a medium.
 
 /// Most features of one chunk.
-pub const FEATURES: usize = 8;
+pub const FEATURES: usize = 16;
 /// One position in this many is looked at, on average.
 const SAMPLED: u32 = 64;
 /// Chunks shorter than this have so few sampled positions that they get no features of their own.
 const SHORTEST: usize = 512;
 
+/// Chunks that begin in the same so many bytes of a file have one name.
+const STRETCH: u64 = 128 * 1024;
 /// Sets the features of pages apart.
 const PAGE: Feature = 0x7061_6765;
 
@@ -78,10 +80,10 @@ pub fn of_page(bytes: &[u8]) -> Vec<Feature> {
     features(bytes).into_iter().map(|f| mix(f ^ PAGE)).collect()
 }
 
-/// A feature of what a chunk is called: a file's path without its digits, as versions are in them, and which of the file's
-/// chunks it is.
+/// A feature of what a chunk is called: a file's path without its digits, as versions are in them, and about where in the file
+/// it begins, which changes less from version to version than how many chunks there are before it.
 #[must_use]
-pub fn called(path: impl IntoIterator<Item = impl AsRef<[u8]>>, number: u32) -> Feature {
+pub fn called(path: impl IntoIterator<Item = impl AsRef<[u8]>>, begins: u64) -> Feature {
     // FNV-1a.
     let mut hash = 0x811c_9dc5_u32;
     let mut byte = |b: u8| hash = (hash ^ u32::from(b)).wrapping_mul(0x0100_0193);
@@ -92,7 +94,7 @@ pub fn called(path: impl IntoIterator<Item = impl AsRef<[u8]>>, number: u32) -> 
             .for_each(|b| byte(*b));
         byte(b'/');
     }
-    number.to_le_bytes().into_iter().for_each(byte);
+    (begins / STRETCH).to_le_bytes().into_iter().for_each(byte);
     mix(hash)
 }
 
@@ -151,10 +153,17 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_the_same_in_another_version_and_differs_by_the_chunks_number() {
+    fn a_name_is_the_same_in_another_version_and_differs_by_the_place() {
         let name = |a, b, n| called([a, b], n);
         assert_eq!(name("python3.11", "os.py", 0), name("python3.12", "os.py", 0));
-        assert_ne!(name("python3.11", "os.py", 0), name("python3.11", "os.py", 1));
+        assert_eq!(
+            name("python3.11", "os.py", 0),
+            name("python3.12", "os.py", STRETCH - 1)
+        );
+        assert_ne!(
+            name("python3.11", "os.py", 0),
+            name("python3.11", "os.py", STRETCH)
+        );
         assert_ne!(name("ab", "c", 0), name("a", "bc", 0));
     }
 }

@@ -40,8 +40,8 @@ pub struct BlobWriter {
     frames: Routes,
     /// What the blob is called, where that is known: its chunks are looked for by it.
     path: Vec<EntryName>,
-    /// Chunks so far.
-    chunks: u32,
+    /// Bytes cut into chunks so far.
+    cut: u64,
     entries: Vec<OpenEntry>,
     /// Bytes that the entries of the current leaf page cover.
     page_bytes: u64,
@@ -64,7 +64,7 @@ impl BlobWriter {
             size: 0,
             frames: Routes::new(FrameBuilder::new(FrameKind::Plaintext)),
             path: Vec::new(),
-            chunks: 0,
+            cut: 0,
             entries: Vec::new(),
             page_bytes: 0,
             levels: Vec::new(),
@@ -197,6 +197,7 @@ impl BlobWriter {
         let len = len64(bytes.len());
         if chunk::is_zeros(bytes) {
             self.inner.monitor.deduplicated(len);
+            self.cut += len;
             self.page_bytes += len;
             if let Some(run) = self
                 .entries
@@ -225,11 +226,11 @@ impl BlobWriter {
             }
             None => {
                 let name = (!self.path.is_empty())
-                    .then(|| sketch::called(self.path.iter().map(EntryName::as_bytes), self.chunks));
+                    .then(|| sketch::called(self.path.iter().map(EntryName::as_bytes), self.cut));
                 self.frames.add(&self.inner, id, bytes, name)?
             }
         };
-        self.chunks = self.chunks.saturating_add(1);
+        self.cut += len;
         self.page_bytes += len;
         self.entry(OpenEntry {
             end: self.page_bytes,

@@ -205,6 +205,7 @@ impl LayerWriter {
         let mut at = 0;
         for len in chunk::cuts(bytes, true) {
             let chunk = bytes.get(at..at + len).unwrap_or_default();
+            let begins = len64(at);
             at += len;
             let zeros = chunk::is_zeros(chunk);
             if let Some(run) = entries
@@ -223,7 +224,7 @@ impl LayerWriter {
                 } else {
                     ChunkId::of(chunk)
                 };
-                let name = sketch::called(path.iter().map(EntryName::as_bytes), len32(entries.len()));
+                let name = sketch::called(path.iter().map(EntryName::as_bytes), begins);
                 (id, self.chunk(id, chunk, name)?)
             };
             entries.push(OpenEntry {

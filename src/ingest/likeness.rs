@@ -101,7 +101,10 @@ impl Likeness {
         drop(fresh);
         let mut flying = self.flying.lock();
         for feature in features {
-            if flying.get(feature).is_some_and(|known| Arc::ptr_eq(known, ticket)) {
+            if flying
+                .get(feature)
+                .is_some_and(|known| Arc::ptr_eq(known, ticket))
+            {
                 flying.remove(feature);
             }
         }

@@ -23,7 +23,7 @@ const DELTA_SURE: usize = 24;
 pub enum Level {
     /// zstd 1, no deltas, and layers whole beside their files: quick to write and to pull from, and large.
     Fast,
-    /// zstd 3, deltas.
+    /// zstd 3, deltas with 9.
     #[default]
     Default,
     /// zstd 19 in frames of 1 MiB, deltas: for what is written once and carried often.
@@ -35,6 +35,14 @@ impl Level {
         match self {
             Self::Fast => 1,
             Self::Default => 3,
+            Self::Max => 19,
+        }
+    }
+
+    /// The level at which deltas are compressed: what is found in a base is found by a longer search.
+    const fn delta(self) -> i32 {
+        match self {
+            Self::Fast | Self::Default => 9,
             Self::Max => 19,
         }
     }
@@ -156,7 +164,7 @@ impl Encoder {
     /// The delta, where it pays.
     fn delta(&mut self, plain: &[u8], base: &[u8]) -> Result<Option<Vec<u8>>> {
         let failed = |why| Error::refused(format!("zstd: {why}"));
-        let stored = delta::compress(plain, base, self.level.zstd()).map_err(failed)?;
+        let stored = delta::compress(plain, base, self.level.delta()).map_err(failed)?;
         if stored.len() <= plain.len() / DELTA_SURE {
             return Ok(Some(stored));
         }
