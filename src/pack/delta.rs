@@ -16,7 +16,7 @@ use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
 /// Window of a delta: its base's plaintext, and its own.
 pub const WINDOW_LOG: u32 = 21;
 /// Bytes of plaintext of bases that are kept while many deltas are made or checked.
-const KEPT: u64 = 64 * 1024 * 1024;
+const KEPT: u64 = 24 * 1024 * 1024;
 
 /// Compresses `plain` with `base` before it; `level` is zstd's.
 pub fn compress(plain: &[u8], base: &[u8], level: i32) -> std::result::Result<Vec<u8>, &'static str> {
