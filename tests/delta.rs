@@ -16,12 +16,13 @@ use holdall::format::pack::FrameRecord;
 use holdall::generation;
 use holdall::ids::{ChunkId, FrameHash, MediumId, Sha256};
 use holdall::ingest::{Ingest, IngestOptions};
-use holdall::medium::{Medium, MediumFile, MemoryMedium};
+use holdall::medium::{Medium, MediumFile, MediumLock, MediumWriter, MemoryMedium, SlotNumber};
 use holdall::monitor::Silent;
 use holdall::pack::{self, EncodedFrame, Level, PackTables, PackWriter};
-use holdall::units::{PackNumber, index};
+use holdall::units::{Generation, PackNumber, index};
 use holdall::verify::{Report, VerifyOptions, verify};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 const SIZE: usize = 600_000;
 
@@ -194,7 +195,11 @@ fn a_run_that_broke_off_is_taken_up_with_its_deltas() {
         }
         {
             let ingest = disk.begin(Level::Default);
-            sample::put(&ingest, &[before.clone(), after.clone()]).unwrap();
+            sample::put(&ingest, std::slice::from_ref(&before)).unwrap();
+            // Only a frame that stands in a pack can be a base; until then the next version is kept by itself.
+            let known = ingest.known_blob(&Sha256::of(&before)).unwrap().unwrap();
+            ingest.read_known(&known, SIZE as u64).unwrap();
+            sample::put(&ingest, std::slice::from_ref(&after)).unwrap();
         }
         disk.add(Level::Default, &[before.clone(), after.clone()]);
         // Both once would be twice the size; a frame that was not full when the run broke off may be there twice.
@@ -202,6 +207,102 @@ fn a_run_that_broke_off_is_taken_up_with_its_deltas() {
         assert!(!disk.deltas().is_empty());
         disk.assert_whole(&[&before, &after]);
     }
+}
+
+/// A medium that counts how often the bytes at each place of its packs are read.
+#[derive(Debug)]
+struct Counting {
+    medium: MemoryMedium,
+    reads: Mutex<HashMap<(MediumFile, u64, usize), usize>>,
+}
+
+impl Medium for Counting {
+    fn read(&self, file: MediumFile, offset: u64, len: usize) -> holdall::Result<bytes::Bytes> {
+        *self.reads.lock().unwrap().entry((file, offset, len)).or_default() += 1;
+        self.medium.read(file, offset, len)
+    }
+    fn name(&self) -> String {
+        self.medium.name()
+    }
+    fn len(&self, file: MediumFile) -> holdall::Result<Option<u64>> {
+        self.medium.len(file)
+    }
+    fn packs(&self) -> holdall::Result<Vec<PackNumber>> {
+        self.medium.packs()
+    }
+    fn generations(&self) -> holdall::Result<Vec<Generation>> {
+        self.medium.generations()
+    }
+    fn prepare(&self) -> holdall::Result<()> {
+        self.medium.prepare()
+    }
+    fn create(&self, file: MediumFile) -> holdall::Result<Box<dyn MediumWriter>> {
+        self.medium.create(file)
+    }
+    fn resume(&self, file: MediumFile, len: u64) -> holdall::Result<Box<dyn MediumWriter>> {
+        self.medium.resume(file, len)
+    }
+    fn write_slot(&self, slot: SlotNumber, bytes: &[u8]) -> holdall::Result<()> {
+        self.medium.write_slot(slot, bytes)
+    }
+    fn sync_folders(&self) -> holdall::Result<()> {
+        self.medium.sync_folders()
+    }
+    fn remove(&self, file: MediumFile) -> holdall::Result<()> {
+        self.medium.remove(file)
+    }
+    fn free_bytes(&self) -> holdall::Result<Option<u64>> {
+        self.medium.free_bytes()
+    }
+    fn lock(&self) -> holdall::Result<Box<dyn MediumLock>> {
+        self.medium.lock()
+    }
+}
+
+#[test]
+fn a_base_of_many_deltas_is_read_once_when_a_run_is_taken_up() {
+    let (before, mut version) = versions();
+    let disk = blank();
+    disk.add(Level::Default, &[before]);
+    {
+        let ingest = disk.begin(Level::Default);
+        for n in 0..8_usize {
+            version[n * 50_000 + 3] ^= 0x77;
+            sample::put(&ingest, std::slice::from_ref(&version)).unwrap();
+        }
+    }
+    let counting = Arc::new(Counting {
+        medium: disk.medium.clone(),
+        reads: Mutex::default(),
+    });
+    let taken_up = Written {
+        shared: Arc::<Counting>::clone(&counting),
+        ..disk
+    };
+    let ingest = taken_up.begin(Level::Default);
+    let reads = std::mem::take(&mut *counting.reads.lock().unwrap());
+    sample::put(&ingest, std::slice::from_ref(&version)).unwrap();
+    ingest.commit().unwrap();
+    let deltas = taken_up.deltas();
+    let mut of_base: HashMap<FrameHash, usize> = HashMap::new();
+    for base in deltas.iter().filter_map(|(_, delta)| delta.base) {
+        *of_base.entry(base).or_default() += 1;
+    }
+    let mut most = 0;
+    for (pack, frame) in taken_up.frames() {
+        let Some(deltas) = of_base.remove(&frame.stored_hash) else {
+            continue;
+        };
+        let at = (
+            MediumFile::Pack(pack),
+            u64::from(frame.offset.get()),
+            index(frame.frame_bytes),
+        );
+        most = most.max(deltas);
+        assert_eq!(reads.get(&at), Some(&1), "{deltas} deltas");
+    }
+    assert!(most > 3, "{most}");
+    taken_up.assert_whole(&[&version]);
 }
 
 #[test]

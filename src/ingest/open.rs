@@ -17,7 +17,7 @@ use crate::ids::{MediumId, PageHash};
 use crate::index::Index;
 use crate::medium::{Medium, MediumFile};
 use crate::monitor::Monitor;
-use crate::pack::{self, LeftOver, Level, PackTables, PackWriter};
+use crate::pack::{self, Bases, LeftOver, Level, PackTables, PackWriter};
 use crate::units::{Generation, PackNumber};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ impl Ingest {
         let index = Arc::new(Index::open(&options.state, &medium_id)?);
         if !index.mirrors(&current.root_hash)? {
             rebuild(
-                medium.as_ref(),
+                &medium,
                 &medium_id,
                 &index,
                 &packs,
@@ -83,7 +83,7 @@ impl Ingest {
         }
         let catalogue = CatalogueReader::open(Arc::clone(&medium), &current.root)?;
         let adopted = adopt(
-            medium.as_ref(),
+            &medium,
             &medium_id,
             &index,
             &packs,
@@ -182,13 +182,15 @@ impl Inner {
 
 /// Looks at every pack that no generation lists.
 fn adopt(
-    medium: &dyn Medium,
+    shared: &Arc<dyn Medium>,
     medium_id: &MediumId,
     index: &Index,
     listed: &[SetRecord],
     newest: Generation,
     monitor: &dyn Monitor,
 ) -> Result<Adopted> {
+    let medium = shared.as_ref();
+    let bases = Bases::new(Arc::clone(shared));
     let mut adopted = Adopted::default();
     // A pack of any older generation is listed by it, though perhaps no longer by the newest.
     let mut known: Vec<PackNumber> = listed.iter().map(|p| p.number).collect();
@@ -211,7 +213,7 @@ fn adopt(
         // An interrupted run is taken up again: whatever it changed in the index must not be trusted alone.
         index.unsettle()?;
         let kept = |pack| listed.iter().chain(&adopted.whole).any(|p| p.number == pack);
-        match pack::examine(medium, medium_id, number, kept)? {
+        match pack::examine(medium, medium_id, number, &bases, kept)? {
             LeftOver::Whole {
                 record,
                 frames,
@@ -292,7 +294,7 @@ pub fn reindex(
     let packs = generation::pack_set(medium.as_ref(), &current.root)?;
     let index = Index::open(&options.state, &current.root.medium)?;
     let chunks = rebuild(
-        medium.as_ref(),
+        medium,
         &current.root.medium,
         &index,
         &packs,
@@ -305,13 +307,15 @@ pub fn reindex(
 /// Enters the tables of all listed packs. A pack whose tables are damaged is scanned frame by frame:
 /// what holds of it is entered, and the damage is reported.
 fn rebuild(
-    medium: &dyn Medium,
+    shared: &Arc<dyn Medium>,
     medium_id: &MediumId,
     index: &Index,
     packs: &[SetRecord],
     root: &PageHash,
     monitor: &dyn Monitor,
 ) -> Result<u64> {
+    let medium = shared.as_ref();
+    let bases = Bases::new(Arc::clone(shared));
     if !packs.is_empty() {
         monitor.step(&format!("building the index from {} packs", packs.len()));
     }
@@ -334,9 +338,8 @@ fn rebuild(
             if medium.len(MediumFile::Pack(pack.number))?.is_none() {
                 continue;
             }
-            match pack::examine(medium, medium_id, pack.number, |n| {
-                packs.iter().any(|p| p.number == n)
-            })? {
+            let kept = |n| packs.iter().any(|p| p.number == n);
+            match pack::examine(medium, medium_id, pack.number, &bases, kept)? {
                 LeftOver::Whole {
                     frames: f, chunks: c, ..
                 }
