@@ -1,7 +1,7 @@
 //! What an interrupted run left in a pack: which of its frames are whole.
 
 use super::delta::Bases;
-use super::frame::{decode_frame, place_of};
+use super::frame::{Frame, decode_frame, place_of};
 use super::tables::PackTables;
 use super::writer::record_of;
 use crate::error::{Error, Result};
@@ -39,12 +39,14 @@ pub enum LeftOver {
 /// Looks at a pack without trusting anything in it: frames are found by their headers, each one's
 /// stored bytes are hashed, and the first that does not hold ends the scan. A delta holds only if its base stands before it in
 /// this pack, or in one that `kept` says the next generation lists whole. `bases` are of the same medium.
+/// `seen` is given each frame that holds.
 pub fn examine(
     medium: &dyn Medium,
     medium_id: &MediumId,
     number: PackNumber,
     bases: &Bases,
     kept: impl Fn(PackNumber) -> bool,
+    mut seen: impl FnMut(&FrameRecord, &Frame),
 ) -> Result<LeftOver> {
     let file = MediumFile::Pack(number);
     let len = medium.len(file)?.unwrap_or(0);
@@ -64,7 +66,7 @@ pub fn examine(
         Err(_) => return Ok(LeftOver::Partial { frames, chunks }),
     }
     let mut offset = len32(HEADER_LEN);
-    while let Some(header) = whole_frame(medium, number, offset, len, bases, &kept)? {
+    while let Some((header, frame)) = whole_frame(medium, number, offset, len, bases, &kept)? {
         let mut start = 0;
         for chunk in &header.chunks {
             chunks.push(ChunkRecord {
@@ -75,7 +77,9 @@ pub fn examine(
             });
             start += chunk.len;
         }
-        frames.push(record_of(&header, PackOffset::new(offset)));
+        let record = record_of(&header, PackOffset::new(offset));
+        seen(&record, &frame);
+        frames.push(record);
         offset = offset.saturating_add(header.frame_bytes());
     }
     // Whole only if its own tables say exactly what was found.
@@ -156,7 +160,7 @@ fn whole_frame(
     len: u64,
     bases: &Bases,
     kept: impl Fn(PackNumber) -> bool,
-) -> Result<Option<FrameHeader>> {
+) -> Result<Option<(FrameHeader, Frame)>> {
     let Some(header) = header_at(medium, number, offset, len)? else {
         return Ok(None);
     };
@@ -177,7 +181,7 @@ fn whole_frame(
         }
     };
     match decode_frame(&bytes, base, place) {
-        Ok(_) => Ok(Some(header)),
+        Ok(frame) => Ok(Some((header, frame))),
         // A base that the device does not give at the moment says nothing of the frame: nothing is cut off for it.
         Err(err @ (Error::Io { .. } | Error::Deadline { .. })) => Err(err),
         Err(_) => Ok(None),
