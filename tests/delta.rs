@@ -331,7 +331,12 @@ fn what_is_damaged_is_no_base_and_is_counted() {
     );
     disk.add(Level::Default, std::slice::from_ref(&after));
     let deltas = disk.deltas();
-    assert!(!deltas.is_empty() && deltas.iter().all(|(_, delta)| delta.base != Some(frame.stored_hash)));
+    assert!(
+        !deltas.is_empty()
+            && deltas
+                .iter()
+                .all(|(_, delta)| delta.base != Some(frame.stored_hash))
+    );
 }
 
 /// A medium that counts how often the bytes at each place of its packs are read.
