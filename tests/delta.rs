@@ -15,13 +15,15 @@ use holdall::format::frame::{Base, Codec, FrameChunk, FrameHeader, FrameKind};
 use holdall::format::pack::FrameRecord;
 use holdall::generation;
 use holdall::ids::{ChunkId, FrameHash, MediumId, Sha256};
-use holdall::ingest::{Ingest, IngestOptions};
-use holdall::medium::{Medium, MediumFile, MemoryMedium};
-use holdall::monitor::Silent;
+use holdall::ingest::{self, Ingest, IngestOptions};
+use holdall::medium::{Medium, MediumFile, MediumLock, MediumWriter, MemoryMedium, SlotNumber};
+use holdall::monitor::{Monitor, Silent};
 use holdall::pack::{self, EncodedFrame, Level, PackTables, PackWriter};
-use holdall::units::{PackNumber, index};
+use holdall::units::{Generation, PackNumber, index};
 use holdall::verify::{Report, VerifyOptions, verify};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 const SIZE: usize = 600_000;
 
@@ -194,7 +196,11 @@ fn a_run_that_broke_off_is_taken_up_with_its_deltas() {
         }
         {
             let ingest = disk.begin(Level::Default);
-            sample::put(&ingest, &[before.clone(), after.clone()]).unwrap();
+            sample::put(&ingest, std::slice::from_ref(&before)).unwrap();
+            // Only a frame that stands in a pack can be a base; until then the next version is kept by itself.
+            let known = ingest.known_blob(&Sha256::of(&before)).unwrap().unwrap();
+            ingest.read_known(&known, SIZE as u64).unwrap();
+            sample::put(&ingest, std::slice::from_ref(&after)).unwrap();
         }
         disk.add(Level::Default, &[before.clone(), after.clone()]);
         // Both once would be twice the size; a frame that was not full when the run broke off may be there twice.
@@ -202,6 +208,231 @@ fn a_run_that_broke_off_is_taken_up_with_its_deltas() {
         assert!(!disk.deltas().is_empty());
         disk.assert_whole(&[&before, &after]);
     }
+}
+
+#[test]
+fn what_a_killed_run_left_can_be_a_base() {
+    let (before, after) = versions();
+    for unfinished in [false, true] {
+        let disk = blank();
+        {
+            let ingest = disk.begin(Level::Default);
+            sample::put(&ingest, std::slice::from_ref(&before)).unwrap();
+        }
+        let pack = disk.medium.packs().unwrap()[0];
+        if unfinished {
+            // A few bytes are missing of its tables.
+            disk.medium
+                .tamper(MediumFile::Pack(pack), |bytes| bytes.truncate(bytes.len() - 9));
+        }
+        // What the run knew is lost with it.
+        let taken_up = Written {
+            state: tempfile::tempdir().unwrap(),
+            ..disk
+        };
+        taken_up.add(Level::Default, std::slice::from_ref(&after));
+        assert!(!taken_up.deltas().is_empty(), "{unfinished}");
+        taken_up.assert_whole(&[&after]);
+    }
+}
+
+/// What a run had to say.
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl Monitor for Warnings {
+    fn warn(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+}
+
+/// Adds a blob from that host; how much the packs grew, and what was said of what the host does not know.
+fn add_from(disk: &Written, state: &Path, blob: &[u8]) -> (u64, usize) {
+    let (was, said) = (disk.bytes(), Arc::new(Warnings::default()));
+    let options = IngestOptions {
+        level: Level::Default,
+        state: state.to_owned(),
+        interrupted: Arc::default(),
+    };
+    let monitor = Arc::<Warnings>::clone(&said);
+    let ingest = Ingest::open(Arc::clone(&disk.shared), &options, monitor).unwrap();
+    sample::put(&ingest, &[blob.to_vec()]).unwrap();
+    ingest.commit().unwrap();
+    let said = said.0.lock().unwrap();
+    let of_it = said.iter().filter(|text| text.contains("reindex --likeness"));
+    (disk.bytes() - was, of_it.count())
+}
+
+#[test]
+fn another_host_says_that_it_knows_no_bases_and_finds_them_when_asked() {
+    const LARGE: usize = 6 << 20;
+    let mut version = sample::noise(LARGE, 1);
+    let mut change = |seed: usize| {
+        for at in (seed * 700..LARGE).step_by(20_000) {
+            version[at] ^= 0x55;
+        }
+        version.clone()
+    };
+    let disk = blank();
+    let hosts: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let [here, elsewhere, learnt] = [0, 1, 2].map(|n| hosts[n].path());
+    // Nothing is there yet, and then all that is there was added here.
+    assert_eq!(add_from(&disk, here, &change(0)).1, 0);
+    let (grown, said) = add_from(&disk, here, &change(1));
+    assert!(grown < LARGE as u64 / 2 && said == 0, "{grown} {said}");
+    // Elsewhere it is said once, and what is added there is known from then on.
+    let (grown, said) = add_from(&disk, elsewhere, &change(2));
+    assert!(grown > LARGE as u64 / 2 && said == 1, "{grown} {said}");
+    let (grown, said) = add_from(&disk, elsewhere, &change(3));
+    assert!(grown < LARGE as u64 / 2 && said == 0, "{grown} {said}");
+    // Asked to, a third host finds out by itself, stopped in between or not.
+    let mut options = IngestOptions {
+        level: Level::Default,
+        state: learnt.to_owned(),
+        interrupted: Arc::new(true.into()),
+    };
+    let stopped = ingest::reindex(&disk.shared, &options, true, &Silent);
+    assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+    options.interrupted = Arc::default();
+    let tables = ingest::reindex(&disk.shared, &options, false, &Silent).unwrap();
+    assert!(tables.unlearnt_bytes > LARGE as u64, "{tables:?}");
+    let all = ingest::reindex(&disk.shared, &options, true, &Silent).unwrap();
+    assert_eq!((all.chunks, all.unlearnt_bytes), (tables.chunks, 0));
+    let last = change(4);
+    let (grown, said) = add_from(&disk, learnt, &last);
+    assert!(grown < LARGE as u64 / 2 && said == 0, "{grown} {said}");
+    disk.assert_whole(&[&last]);
+}
+
+#[test]
+fn what_is_damaged_is_no_base_and_is_counted() {
+    let (before, after) = versions();
+    let disk = blank();
+    disk.add(Level::Fast, std::slice::from_ref(&before));
+    let (pack, frame) = disk
+        .frames()
+        .into_iter()
+        .find(|(_, f)| f.kind == FrameKind::Plaintext)
+        .unwrap();
+    let last = index(frame.offset.get() + frame.frame_bytes) - 1;
+    disk.medium
+        .tamper(MediumFile::Pack(pack), |bytes| bytes[last] ^= 1);
+    let options = IngestOptions {
+        level: Level::Default,
+        state: disk.state.path().to_owned(),
+        interrupted: Arc::default(),
+    };
+    let said = Warnings::default();
+    ingest::reindex(&disk.shared, &options, true, &said).unwrap();
+    let said = said.0.into_inner().unwrap();
+    assert!(
+        said.len() == 1 && said[0].contains("1 of its frames cannot be read"),
+        "{said:?}"
+    );
+    disk.add(Level::Default, std::slice::from_ref(&after));
+    let deltas = disk.deltas();
+    assert!(
+        !deltas.is_empty()
+            && deltas
+                .iter()
+                .all(|(_, delta)| delta.base != Some(frame.stored_hash))
+    );
+}
+
+/// A medium that counts how often the bytes at each place of its packs are read.
+#[derive(Debug)]
+struct Counting {
+    medium: MemoryMedium,
+    reads: Mutex<HashMap<(MediumFile, u64, usize), usize>>,
+}
+
+impl Medium for Counting {
+    fn read(&self, file: MediumFile, offset: u64, len: usize) -> holdall::Result<bytes::Bytes> {
+        *self.reads.lock().unwrap().entry((file, offset, len)).or_default() += 1;
+        self.medium.read(file, offset, len)
+    }
+    fn name(&self) -> String {
+        self.medium.name()
+    }
+    fn len(&self, file: MediumFile) -> holdall::Result<Option<u64>> {
+        self.medium.len(file)
+    }
+    fn packs(&self) -> holdall::Result<Vec<PackNumber>> {
+        self.medium.packs()
+    }
+    fn generations(&self) -> holdall::Result<Vec<Generation>> {
+        self.medium.generations()
+    }
+    fn prepare(&self) -> holdall::Result<()> {
+        self.medium.prepare()
+    }
+    fn create(&self, file: MediumFile) -> holdall::Result<Box<dyn MediumWriter>> {
+        self.medium.create(file)
+    }
+    fn resume(&self, file: MediumFile, len: u64) -> holdall::Result<Box<dyn MediumWriter>> {
+        self.medium.resume(file, len)
+    }
+    fn write_slot(&self, slot: SlotNumber, bytes: &[u8]) -> holdall::Result<()> {
+        self.medium.write_slot(slot, bytes)
+    }
+    fn sync_folders(&self) -> holdall::Result<()> {
+        self.medium.sync_folders()
+    }
+    fn remove(&self, file: MediumFile) -> holdall::Result<()> {
+        self.medium.remove(file)
+    }
+    fn free_bytes(&self) -> holdall::Result<Option<u64>> {
+        self.medium.free_bytes()
+    }
+    fn lock(&self) -> holdall::Result<Box<dyn MediumLock>> {
+        self.medium.lock()
+    }
+}
+
+#[test]
+fn a_base_of_many_deltas_is_read_once_when_a_run_is_taken_up() {
+    let (before, mut version) = versions();
+    let disk = blank();
+    disk.add(Level::Default, &[before]);
+    {
+        let ingest = disk.begin(Level::Default);
+        for n in 0..8_usize {
+            version[n * 50_000 + 3] ^= 0x77;
+            sample::put(&ingest, std::slice::from_ref(&version)).unwrap();
+        }
+    }
+    let counting = Arc::new(Counting {
+        medium: disk.medium.clone(),
+        reads: Mutex::default(),
+    });
+    let taken_up = Written {
+        shared: Arc::<Counting>::clone(&counting),
+        ..disk
+    };
+    let ingest = taken_up.begin(Level::Default);
+    let reads = std::mem::take(&mut *counting.reads.lock().unwrap());
+    sample::put(&ingest, std::slice::from_ref(&version)).unwrap();
+    ingest.commit().unwrap();
+    let deltas = taken_up.deltas();
+    let mut of_base: HashMap<FrameHash, usize> = HashMap::new();
+    for base in deltas.iter().filter_map(|(_, delta)| delta.base) {
+        *of_base.entry(base).or_default() += 1;
+    }
+    let mut most = 0;
+    for (pack, frame) in taken_up.frames() {
+        let Some(deltas) = of_base.remove(&frame.stored_hash) else {
+            continue;
+        };
+        let at = (
+            MediumFile::Pack(pack),
+            u64::from(frame.offset.get()),
+            index(frame.frame_bytes),
+        );
+        most = most.max(deltas);
+        assert_eq!(reads.get(&at), Some(&1), "{deltas} deltas");
+    }
+    assert!(most > 3, "{most}");
+    taken_up.assert_whole(&[&version]);
 }
 
 #[test]

@@ -13,6 +13,7 @@
 
 mod stage;
 
+use holdall::medium::{DirectoryMedium, Medium as _};
 use serde_json::{Value, json};
 use stage::{Layout, Stage, noise, sh, sha256};
 use std::io::Write as _;
@@ -104,6 +105,156 @@ fn added(stage: &Stage, layout: &Layout) -> Value {
         .code(0)
         .says("whole");
     json["images"][0].clone()
+}
+
+/// What `ls --layers` says of one layer.
+fn kept(stage: &Stage, digest: &str) -> Value {
+    let disk = stage.disk();
+    let listed = stage
+        .run(["ls", "--layers", "--json", disk.to_str().unwrap()])
+        .code(0)
+        .json();
+    let mut of_it = listed["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|l| l["digest"] == digest);
+    let found = of_it.next().unwrap().clone();
+    assert_eq!(of_it.next(), None, "listed twice");
+    found
+}
+
+#[test]
+fn layers_that_are_kept_whole_are_listed_with_the_reason() {
+    let stage = Stage::new();
+    stage.init();
+    let first = tar(&[file("a", &b"words ".repeat(20_000)), file("b", &noise(60_000, 3))]);
+    let second = tar(&[file("c", &b"more ".repeat(20_000))]);
+    let plain = stage.path("plain.tar");
+    std::fs::write(&plain, &first).unwrap();
+    sh(&format!("zstd -q {0} -o {0}.zst", plain.display()));
+    let zstd = std::fs::read(stage.path("plain.tar.zst")).unwrap();
+    let layers = [zstd, gzip(&first), second.clone(), noise(300_000, 4)];
+    for (n, layer) in layers.iter().enumerate() {
+        let mut layout = Layout::new(stage.path(&format!("layout-{n}")));
+        let of = if n == 2 { &second } else { &first };
+        image(
+            &mut layout,
+            &format!("docker.io/acme/kept:{n}"),
+            std::slice::from_ref(layer),
+            &[diff_id(of)],
+        );
+        stage.add(&[layout.source()]).code(0);
+    }
+    let [zstd, gzip, plain, noise] = layers.each_ref().map(|layer| kept(&stage, &diff_id(layer)));
+    assert!(zstd["why"].as_str().unwrap().contains("zstd"), "{zstd}");
+    assert_eq!(zstd["diff_id"], diff_id(&first).as_str());
+    assert_eq!((&gzip["why"], &gzip["kept_bytes"]), (&Value::Null, &json!(0)));
+    assert!(gzip["recipe_bytes"].as_u64().unwrap() > 0, "{gzip}");
+    assert_eq!(plain["why"], "not compressed with gzip");
+    assert_eq!(noise["diff_id"], Value::Null);
+    assert!(
+        noise["why"].as_str().unwrap().starts_with("no tree") && noise["kept_bytes"] == 300_000,
+        "{noise}"
+    );
+    let disk = stage.disk();
+    stage
+        .run(["ls", "--layers", disk.to_str().unwrap()])
+        .code(0)
+        .says("compressed with zstd")
+        .says("no tree: at byte 0 of the tar: not a tar");
+}
+
+/// Gzipped in a way that no encoder has: the recipe keeps much of it, and has several frames.
+fn unlike_any_encoder(stage: &Stage, tar: &[u8]) -> Vec<u8> {
+    const SCRIPT: &str = "
+import sys, zlib, struct
+plain = open(sys.argv[1], 'rb').read()
+out = [b'\\x1f\\x8b\\x08' + bytes(5) + b'\\0\\x03']
+for n, at in enumerate(range(0, len(plain), 1500)):
+    c = zlib.compressobj(1 + n * n % 9, zlib.DEFLATED, -9 - n % 7, 1 + n % 9, (0, 4, 1, 2)[n // 3 % 4])
+    out.append(c.compress(plain[at:at + 1500]))
+    out.append(c.flush(zlib.Z_FINISH if at + 1500 >= len(plain) else zlib.Z_FULL_FLUSH))
+out.append(struct.pack('<II', zlib.crc32(plain), len(plain)))
+open(sys.argv[2], 'wb').write(b''.join(out))
+";
+    let (from, to) = (stage.path("odd.tar"), stage.path("odd.tar.gz"));
+    std::fs::write(&from, tar).unwrap();
+    let mut python = Command::new("python3");
+    python.args(["-c", SCRIPT]).args([&from, &to]);
+    assert!(python.status().unwrap().success());
+    std::fs::read(to).unwrap()
+}
+
+#[test]
+fn a_damaged_recipe_is_said_and_all_else_is_shown() {
+    let stage = Stage::new();
+    stage.init();
+    let letters: Vec<u8> = noise(8 << 20, 5).iter().map(|byte| b'a' + byte % 8).collect();
+    let odd = tar(&[file("odd", &letters)]);
+    let odd_layer = unlike_any_encoder(&stage, &odd);
+    let even = tar(&[
+        file("even", &b"words ".repeat(20_000)),
+        file("b", &noise(40_000, 6)),
+    ]);
+    let layers = [odd_layer, gzip(&even)];
+    let mut layout = Layout::new(stage.path("layout"));
+    let diff_ids = [diff_id(&odd), diff_id(&even)];
+    image(&mut layout, "docker.io/acme/odd:1", &layers, &diff_ids);
+    added(&stage, &layout);
+    let disk = stage.disk();
+    let info = || stage.run(["info", "--json", disk.to_str().unwrap()]);
+    let whole = info().code(0).json();
+    assert!(
+        whole["recipe_stored_bytes"].as_u64().unwrap() > 2 << 20,
+        "{whole}"
+    );
+    assert_eq!(whole["damaged_layers"], json!([]));
+
+    let medium = DirectoryMedium::open(&disk).unwrap();
+    let (mut unread, mut said) = (0, 0);
+    for pack in medium.packs().unwrap() {
+        let path = disk.join(format!("packs/{pack:06}.pack"));
+        let bytes = std::fs::read(&path).unwrap();
+        for frame in holdall::pack::scan(&medium, pack).unwrap().frames {
+            let mut rotten = bytes.clone();
+            rotten[(frame.offset.get() + frame.frame_bytes) as usize - 1] ^= 1;
+            std::fs::write(&path, &rotten).unwrap();
+            let found = info();
+            let json = found.json();
+            assert_eq!(json["images"], whole["images"]);
+            assert_eq!(json["layers"], 2);
+            let damaged = json["damaged_layers"].as_array().unwrap().clone();
+            let listed = stage.run(["ls", "--layers", "--json", disk.to_str().unwrap()]);
+            let layers = listed.json()["layers"].as_array().unwrap().clone();
+            assert_eq!(layers.len(), 2, "{layers:?}");
+            let in_list: Vec<&Value> = layers.iter().filter(|l| !l["damage"].is_null()).collect();
+            assert_eq!(in_list.len(), damaged.len(), "{layers:?}");
+            if damaged.is_empty() {
+                found.code(0);
+                // Frames of a recipe whose bytes no figure needs count all the same.
+                assert_eq!(json["recipe_stored_bytes"], whole["recipe_stored_bytes"]);
+                unread += 1;
+                continue;
+            }
+            found.code(3);
+            listed.code(3);
+            assert_eq!(damaged[0]["digest"], in_list[0]["digest"]);
+            assert!(
+                damaged[0]["why"].as_str().unwrap().contains("damaged"),
+                "{damaged:?}"
+            );
+            stage
+                .run(["info", disk.to_str().unwrap()])
+                .code(3)
+                .says("damaged      layer sha256:")
+                .says("packs");
+            said += 1;
+        }
+        std::fs::write(&path, &bytes).unwrap();
+    }
+    assert!(unread > 3 && said > 0, "{unread} {said}");
+    info().code(0);
 }
 
 #[test]
@@ -233,6 +384,12 @@ fn what_is_no_tree_is_carried_as_bytes_and_said() {
             .output()
             .unwrap();
         assert!(out.stdout == layer, "{name}");
+        let listed = kept(&stage, &digest);
+        assert_eq!(listed["kept_bytes"], layer.len(), "{name}: {listed}");
+        // A tree that makes no chain is one; of all others the listing says what `add` has said.
+        if listed["diff_id"].is_null() {
+            assert!(listed["why"].as_str().unwrap().contains(why), "{name}: {listed}");
+        }
     }
     let text = stage
         .run(["verify", "--full", stage.disk().to_str().unwrap()])

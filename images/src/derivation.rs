@@ -66,9 +66,10 @@ pub fn derive_all(disk: &Disk, monitor: &dyn Monitor, interrupted: &dyn Fn() -> 
 
 /// A layer put together in memory; of each file only its length and hash.
 #[derive(Default)]
-struct Gathering {
+pub(crate) struct Gathering {
     tree: LayerTree<FileContent>,
-    fault: Option<NotATree>,
+    /// Why it cannot be put together.
+    pub(crate) fault: Option<NotATree>,
     open: Option<(Vec<EntryName>, Metadata, u64, blake3::Hasher)>,
 }
 

@@ -1,9 +1,18 @@
 //! How a disk keeps a layer's bytes, and why so.
 
-use crate::Result;
-use holdall::blob::RecipeFigures;
+use crate::copy::Stack;
+use crate::derivation::Gathering;
+use crate::layer::{self, Compression, LayerError, Limits};
+use crate::manifest::{Content, Document, MAX_MANIFEST};
+use crate::{Error, Result, media_types};
+use holdall::blob::{BlobStream, RecipeFigures};
 use holdall::ids::Sha256;
-use holdall::reader::Disk;
+use holdall::reader::{Blob, Disk};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+/// Pieces of a layer that are looked at for why it is no tree, compressed and not: of 256 KiB, and of 1 MiB at most.
+const LOOKED_AT: u32 = 64;
 
 /// How a layer's bytes are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,25 +25,22 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// How that blob is kept; none where it is not on the disk.
+    /// How that blob is kept.
     ///
     /// # Errors
     /// Where its recipe, or its first bytes, cannot be read.
-    pub fn of(disk: &Disk, blob: &Sha256) -> Result<Option<Self>> {
-        let Some(blob) = disk.blob(blob)? else {
-            return Ok(None);
-        };
-        let reader = disk.open_blob(&blob);
+    pub fn of(disk: &Disk, blob: &Blob) -> Result<Self> {
+        let reader = disk.open_blob(blob);
         let recipe = reader.recipe()?;
         let mut magic = Vec::new();
         if recipe.is_none() {
             magic.extend_from_slice(&reader.slice_at(0, 4)?);
         }
-        Ok(Some(Self {
+        Ok(Self {
             size: blob.size,
             recipe,
             magic,
-        }))
+        })
     }
 
     /// Bytes of the layer that are kept as they are.
@@ -60,4 +66,76 @@ impl Kept {
             _ => "not compressed with gzip",
         })
     }
+}
+
+/// Layers that images of the disk have, and that are on the disk without a tree: all but those `with_tree`, each once, in
+/// order of digest. `damaged` is told of manifests that cannot be read.
+///
+/// # Errors
+/// Where the catalogue cannot be read.
+pub fn without_tree(
+    disk: &Disk,
+    with_tree: &BTreeSet<Sha256>,
+    damaged: &mut dyn FnMut(Error),
+) -> Result<Vec<Blob>> {
+    let mut layers = BTreeSet::new();
+    for position in 0..disk.blob_count()? {
+        let Some(blob) = disk.blob_at(position)? else {
+            break;
+        };
+        if !media_types::is_manifest(&blob.media_type) {
+            continue;
+        }
+        match stack_of(disk, &blob) {
+            Ok(stack) => layers.extend(stack.into_iter().flat_map(|stack| stack.layers).map(|l| l.digest)),
+            Err(err) => damaged(err),
+        }
+    }
+    let mut found = Vec::new();
+    for digest in layers.difference(with_tree) {
+        // What is not there was left out.
+        found.extend(disk.blob(digest)?);
+    }
+    Ok(found)
+}
+
+fn stack_of(disk: &Disk, manifest: &Blob) -> Result<Option<Stack>> {
+    let bytes = disk.read_small(manifest, MAX_MANIFEST)?;
+    let place = format!("{}: {}", disk.name(), manifest.sha256.to_digest());
+    Ok(
+        match Document::parse(&bytes, &manifest.media_type, &place)?.content {
+            Content::Manifest { config, layers } => Stack::of(config.as_ref(), &layers),
+            Content::Index(_) => None,
+        },
+    )
+}
+
+/// Why there is no tree of that layer, as far as its beginning tells: a few mebibytes are read.
+///
+/// # Errors
+/// Where its bytes cannot be read.
+pub fn why_no_tree(disk: &Disk, blob: &Blob) -> Result<String> {
+    let mut bytes = BlobStream::new(disk.open_blob(blob));
+    let mut sink = Gathering::default();
+    let asked = Cell::new(0);
+    let enough = || {
+        asked.set(asked.get() + 1);
+        asked.get() > LOOKED_AT
+    };
+    let read = layer::read(
+        &mut bytes,
+        Compression::Auto,
+        &Limits::default(),
+        &mut sink,
+        &enough,
+    );
+    Ok(match (sink.fault, read) {
+        (Some(fault), _) => format!("no tree: {fault}"),
+        (None, Err(LayerError::Interrupted)) => {
+            "no tree, for something further on in it; or a tree, but of no image that can be run in place"
+                .to_owned()
+        }
+        (None, Err(err)) => format!("no tree: {}", err.into_refusal(&blob.sha256.to_digest())?),
+        (None, Ok(_)) => "a tree, but of no image that can be run in place".to_owned(),
+    })
 }

@@ -16,7 +16,7 @@ use crate::format::tree::TreePage;
 use crate::ids::{BlobId, ChunkId, PageHash, Sha256};
 use crate::medium::{Medium, MediumFile};
 use crate::pack::{self, Frame};
-use crate::units::{index64, len64};
+use crate::units::{index64, len32, len64};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +25,11 @@ use std::sync::Arc;
 pub trait FrameSource: Send + Sync + std::fmt::Debug {
     /// The frame at a place, every byte checked.
     fn frame(&self, place: &Place) -> Result<Arc<Frame>>;
+
+    /// Bytes of plaintext of the frame at a place, for figures: what it stores need not be read.
+    fn plain_bytes(&self, place: &Place) -> Result<u32> {
+        Ok(len32(self.frame(place)?.plain_bytes()))
+    }
 
     /// Says which frames will be wanted next, soonest first: they may be loaded in the background.
     fn prefetch(&self, places: &[Place]) {
@@ -117,6 +122,10 @@ impl FrameSource for Uncached {
         let frame = Arc::new(frame);
         kept.put(place, &frame);
         Ok(frame)
+    }
+
+    fn plain_bytes(&self, place: &Place) -> Result<u32> {
+        pack::read_plain_bytes(self.medium.as_ref(), place)
     }
 
     fn name_of(&self, place: &Place) -> String {
@@ -217,15 +226,26 @@ impl BlobReader {
     }
 
     /// Bytes that it takes of the packs: of each frame, headers included, the share that its chunks have in the plaintext.
-    /// Chunks that others use too are counted. Reads those frames; nothing for a recipe or what is kept inline.
+    /// Chunks that others use too are counted. Reads those frames' headers; nothing for a recipe or what is kept inline.
     pub fn stored_bytes(&self) -> Result<u64> {
-        let mut sum = 0;
+        let (mut sum, mut last) = (0, None);
         for piece in self.pieces(0) {
             let piece = piece?;
-            if !piece.is_zeros() {
-                let plain = len64(self.source.frame(&piece.place)?.plain_bytes()).max(1);
-                sum += (piece.end - piece.start) * u64::from(piece.place.frame_bytes) / plain;
+            if piece.is_zeros() {
+                continue;
             }
+            let Place {
+                pack,
+                frame,
+                frame_bytes,
+                ..
+            } = piece.place;
+            let plain = match last {
+                Some((same, plain)) if same == (pack, frame, frame_bytes) => plain,
+                _ => u64::from(self.source.plain_bytes(&piece.place)?).max(1),
+            };
+            last = Some(((pack, frame, frame_bytes), plain));
+            sum += (piece.end - piece.start) * u64::from(frame_bytes) / plain;
         }
         Ok(sum)
     }
@@ -387,11 +407,8 @@ impl BlobReader {
             return Ok(first.slice(index64(skip)..index64(skip) + n));
         }
         let n = index64(last.end - offset).min(max);
-        let start = piece
-            .place
-            .start
-            .saturating_add(crate::units::len32(index64(skip)));
-        Ok(frame.bytes(start, start.saturating_add(crate::units::len32(n))))
+        let start = piece.place.start.saturating_add(len32(index64(skip)));
+        Ok(frame.bytes(start, start.saturating_add(len32(n))))
     }
 
     /// Fills `buf` from `offset` as far as the blob goes; how many bytes that was.

@@ -16,6 +16,7 @@ mod open;
 mod pipeline;
 mod recipe;
 mod record;
+mod reindex;
 mod rooted;
 mod route;
 mod stored;
@@ -26,7 +27,8 @@ pub use chain::{StoredTree, layer_name};
 pub use commit::Committed;
 pub use files::FilesAdded;
 pub use layer::{LayerFault, LayerWriter};
-pub use open::{IngestOptions, reindex};
+pub use open::IngestOptions;
+pub use reindex::{Reindexed, reindex};
 pub use stored::StoredBlob;
 
 use crate::blob::{BlobReader, BlobStream, FrameSource};

@@ -2,6 +2,7 @@
 
 use super::likeness::Likeness;
 use super::pipeline::{Belt, Pipeline, Shown};
+use super::reindex::{learn_frame, rebuild, say_unlearnt};
 use super::{Ingest, Inner, Shared};
 use crate::blob::Uncached;
 use crate::catalogue::CatalogueReader;
@@ -13,14 +14,15 @@ use crate::format::frame::FrameKind;
 use crate::format::pack::{ChunkRecord, FrameRecord, SetRecord};
 use crate::format::root::State;
 use crate::generation;
-use crate::ids::{MediumId, PageHash};
+use crate::ids::MediumId;
 use crate::index::Index;
 use crate::medium::{Medium, MediumFile};
 use crate::monitor::Monitor;
-use crate::pack::{self, LeftOver, Level, PackTables, PackWriter};
+use crate::pack::{self, Bases, LeftOver, Level, PackTables, PackWriter};
+use crate::sketch::Feature;
 use crate::units::{Generation, PackNumber};
 use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -45,6 +47,8 @@ struct Adopted {
     records: Vec<Place>,
     /// Chunks of the resumed pack, which no index knows yet.
     open: Vec<(PackNumber, FrameRecord, Vec<ChunkRecord>)>,
+    /// What its frames look like.
+    features: HashMap<Feature, Place>,
 }
 
 impl Ingest {
@@ -71,9 +75,10 @@ impl Ingest {
             PackTables::open(medium.as_ref(), &medium_id, pack)?;
         }
         let index = Arc::new(Index::open(&options.state, &medium_id)?);
-        if !index.mirrors(&current.root_hash)? {
+        let rebuilt = !index.mirrors(&current.root_hash)?;
+        if rebuilt {
             rebuild(
-                medium.as_ref(),
+                &medium,
                 &medium_id,
                 &index,
                 &packs,
@@ -81,9 +86,12 @@ impl Ingest {
                 monitor.as_ref(),
             )?;
         }
+        if options.level.writes_deltas() {
+            say_unlearnt(medium.as_ref(), &index, &packs, rebuilt, monitor.as_ref())?;
+        }
         let catalogue = CatalogueReader::open(Arc::clone(&medium), &current.root)?;
         let adopted = adopt(
-            medium.as_ref(),
+            &medium,
             &medium_id,
             &index,
             &packs,
@@ -114,6 +122,11 @@ impl Ingest {
                 next,
             )
         });
+        if let Some(likeness) = &likeness {
+            for (feature, place) in &adopted.features {
+                likeness.enter(&[*feature], *place);
+            }
+        }
         let belt = Arc::new(Belt::new(
             Arc::clone(&medium),
             medium_id,
@@ -182,13 +195,15 @@ impl Inner {
 
 /// Looks at every pack that no generation lists.
 fn adopt(
-    medium: &dyn Medium,
+    shared: &Arc<dyn Medium>,
     medium_id: &MediumId,
     index: &Index,
     listed: &[SetRecord],
     newest: Generation,
     monitor: &dyn Monitor,
 ) -> Result<Adopted> {
+    let medium = shared.as_ref();
+    let bases = Bases::new(Arc::clone(shared));
     let mut adopted = Adopted::default();
     // A pack of any older generation is listed by it, though perhaps no longer by the newest.
     let mut known: Vec<PackNumber> = listed.iter().map(|p| p.number).collect();
@@ -211,7 +226,11 @@ fn adopt(
         // An interrupted run is taken up again: whatever it changed in the index must not be trusted alone.
         index.unsettle()?;
         let kept = |pack| listed.iter().chain(&adopted.whole).any(|p| p.number == pack);
-        match pack::examine(medium, medium_id, number, kept)? {
+        let mut features = HashMap::new();
+        let seen = |record: &FrameRecord, frame: &pack::Frame| {
+            learn_frame(&mut features, number, record, frame);
+        };
+        match pack::examine(medium, medium_id, number, &bases, kept, seen)? {
             LeftOver::Whole {
                 record,
                 frames,
@@ -226,6 +245,7 @@ fn adopt(
                     .resume(MediumFile::Pack(number), u64::from(record.pack_bytes))?
                     .finish()?;
                 index.put_pack(number, &frames, &chunks)?;
+                index.put_features(&features)?;
                 adopted.records.extend(record_frames(number, &frames));
                 adopted.whole.push(record);
             }
@@ -240,11 +260,13 @@ fn adopt(
                 if Some(number) == last {
                     adopted.open = by_frame(number, &frames, &chunks);
                     adopted.resumed = Some(writer);
+                    adopted.features = features;
                 } else if frames.is_empty() {
                     medium.remove(MediumFile::Pack(number))?;
                 } else {
                     adopted.whole.push(writer.finish()?.record);
                     index.put_pack(number, &frames, &chunks)?;
+                    index.put_features(&features)?;
                 }
             }
         }
@@ -279,73 +301,4 @@ fn by_frame(
         }
     }
     out
-}
-
-/// Rebuilds the host's index of a medium from its packs; how many packs and chunks it now mirrors.
-pub fn reindex(
-    medium: &Arc<dyn Medium>,
-    options: &IngestOptions,
-    monitor: &dyn Monitor,
-) -> Result<(usize, u64)> {
-    let _lock = medium.lock()?;
-    let current = generation::current(medium.as_ref(), None)?;
-    let packs = generation::pack_set(medium.as_ref(), &current.root)?;
-    let index = Index::open(&options.state, &current.root.medium)?;
-    let chunks = rebuild(
-        medium.as_ref(),
-        &current.root.medium,
-        &index,
-        &packs,
-        &current.root_hash,
-        monitor,
-    )?;
-    Ok((packs.len(), chunks))
-}
-
-/// Enters the tables of all listed packs. A pack whose tables are damaged is scanned frame by frame:
-/// what holds of it is entered, and the damage is reported.
-fn rebuild(
-    medium: &dyn Medium,
-    medium_id: &MediumId,
-    index: &Index,
-    packs: &[SetRecord],
-    root: &PageHash,
-    monitor: &dyn Monitor,
-) -> Result<u64> {
-    if !packs.is_empty() {
-        monitor.step(&format!("building the index from {} packs", packs.len()));
-    }
-    index.clear()?;
-    let mut total = 0;
-    for pack in packs {
-        let (mut frames, mut chunks) = (Vec::new(), Vec::new());
-        let read = PackTables::open(medium, medium_id, pack).and_then(|tables| {
-            tables.frames(|_, record| {
-                frames.push(record);
-                Ok(())
-            })?;
-            tables.chunks(|record| {
-                chunks.push(record);
-                Ok(())
-            })
-        });
-        if let Err(e) = read {
-            monitor.warn(&format!("{e}; its frames are looked at one by one"));
-            if medium.len(MediumFile::Pack(pack.number))?.is_none() {
-                continue;
-            }
-            match pack::examine(medium, medium_id, pack.number, |n| {
-                packs.iter().any(|p| p.number == n)
-            })? {
-                LeftOver::Whole {
-                    frames: f, chunks: c, ..
-                }
-                | LeftOver::Partial { frames: f, chunks: c } => (frames, chunks) = (f, c),
-            }
-        }
-        index.put_pack(pack.number, &frames, &chunks)?;
-        total += crate::units::len64(chunks.len());
-    }
-    index.settle(root)?;
-    Ok(total)
 }

@@ -1,7 +1,7 @@
 //! What an interrupted run left in a pack: which of its frames are whole.
 
-use super::delta::load_base;
-use super::frame::{decode_frame, place_of};
+use super::delta::Bases;
+use super::frame::{Frame, decode_frame, place_of};
 use super::tables::PackTables;
 use super::writer::record_of;
 use crate::error::{Error, Result};
@@ -38,12 +38,15 @@ pub enum LeftOver {
 
 /// Looks at a pack without trusting anything in it: frames are found by their headers, each one's
 /// stored bytes are hashed, and the first that does not hold ends the scan. A delta holds only if its base stands before it in
-/// this pack, or in one that `kept` says the next generation lists whole.
+/// this pack, or in one that `kept` says the next generation lists whole. `bases` are of the same medium.
+/// `seen` is given each frame that holds.
 pub fn examine(
     medium: &dyn Medium,
     medium_id: &MediumId,
     number: PackNumber,
+    bases: &Bases,
     kept: impl Fn(PackNumber) -> bool,
+    mut seen: impl FnMut(&FrameRecord, &Frame),
 ) -> Result<LeftOver> {
     let file = MediumFile::Pack(number);
     let len = medium.len(file)?.unwrap_or(0);
@@ -63,7 +66,7 @@ pub fn examine(
         Err(_) => return Ok(LeftOver::Partial { frames, chunks }),
     }
     let mut offset = len32(HEADER_LEN);
-    while let Some(header) = whole_frame(medium, number, offset, len, &kept)? {
+    while let Some((header, frame)) = whole_frame(medium, number, offset, len, bases, &kept)? {
         let mut start = 0;
         for chunk in &header.chunks {
             chunks.push(ChunkRecord {
@@ -74,7 +77,9 @@ pub fn examine(
             });
             start += chunk.len;
         }
-        frames.push(record_of(&header, PackOffset::new(offset)));
+        let record = record_of(&header, PackOffset::new(offset));
+        seen(&record, &frame);
+        frames.push(record);
         offset = offset.saturating_add(header.frame_bytes());
     }
     // Whole only if its own tables say exactly what was found.
@@ -153,8 +158,9 @@ fn whole_frame(
     number: PackNumber,
     offset: u32,
     len: u64,
+    bases: &Bases,
     kept: impl Fn(PackNumber) -> bool,
-) -> Result<Option<FrameHeader>> {
+) -> Result<Option<(FrameHeader, Frame)>> {
     let Some(header) = header_at(medium, number, offset, len)? else {
         return Ok(None);
     };
@@ -165,16 +171,17 @@ fn whole_frame(
         u64::from(offset),
         index(header.frame_bytes()),
     )?;
-    let bases = |base: &Base| {
+    // Whether a base may be one is asked for each delta, however often it was read.
+    let base = |base: &Base| {
         let before = base.pack == number && base.frame.get().saturating_add(base.frame_bytes) <= offset;
         if before || kept(base.pack) {
-            load_base(medium, &base.place())
+            bases.get(&base.place())
         } else {
             Err(Error::missing(place_of(medium, base.pack, base.frame)))
         }
     };
-    match decode_frame(&bytes, bases, place) {
-        Ok(_) => Ok(Some(header)),
+    match decode_frame(&bytes, base, place) {
+        Ok(frame) => Ok(Some((header, frame))),
         // A base that the device does not give at the moment says nothing of the frame: nothing is cut off for it.
         Err(err @ (Error::Io { .. } | Error::Deadline { .. })) => Err(err),
         Err(_) => Ok(None),

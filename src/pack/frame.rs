@@ -113,6 +113,25 @@ pub fn read_header(medium: &dyn Medium, at: &Place, place: &str) -> Result<Frame
     FrameHeader::decode(&medium.read(file, from, len)?, place)
 }
 
+/// Bytes of plaintext of the frame that `at` names, as its header says. What it stores is not read: this is for figures.
+pub fn read_plain_bytes(medium: &dyn Medium, at: &Place) -> Result<u32> {
+    let place = place_of(medium, at.pack, at.frame);
+    let header = read_header(medium, at, &place)?;
+    check_len(&header, at, || place)?;
+    Ok(header.plain_bytes)
+}
+
+fn check_len(header: &FrameHeader, at: &Place, place: impl FnOnce() -> String) -> Result<()> {
+    if header.frame_bytes() == at.frame_bytes {
+        return Ok(());
+    }
+    let (found, said) = (header.frame_bytes(), at.frame_bytes);
+    Err(Error::malformed(
+        place(),
+        format!("a frame of {found} bytes, where a place says {said}"),
+    ))
+}
+
 /// Reads and checks the frame that `at` names, and its base where it is a delta: its length, its header, BLAKE3 of
 /// the stored bytes, bounded decompression, BLAKE3 of each chunk; in this order, from the one buffer that was read.
 pub fn load(medium: &dyn Medium, at: &Place) -> Result<Frame> {
@@ -138,16 +157,7 @@ pub fn load_with(
         index(at.frame_bytes),
     )?;
     let header = FrameHeader::decode(&bytes, &place())?;
-    if header.frame_bytes() != at.frame_bytes {
-        return Err(Error::malformed(
-            place(),
-            format!(
-                "a frame of {} bytes, where a place says {}",
-                header.frame_bytes(),
-                at.frame_bytes
-            ),
-        ));
-    }
+    check_len(&header, at, place)?;
     decode(&header, bytes.slice(header.len()..), bases, place)
 }
 

@@ -123,30 +123,43 @@ impl Disk {
         leaf.map(|leaf| self.chain_of(&leaf, position)).transpose()
     }
 
-    /// Every layer's tree, in order of diffID and blob; for who checks them. Ends after the first error.
+    /// Every layer's tree, in order of diffID and blob; for who checks them.
     pub fn layers(&self) -> impl Iterator<Item = Result<Layer>> + '_ {
-        let range = self.inner.catalogue.range_of(Kind::Layer);
-        let (range, failed) = match range {
-            Ok((start, end)) => (start..end, None),
-            Err(e) => (0..0, Some(Err(e))),
-        };
-        failed.into_iter().chain(range.map(|at| {
-            let leaf = self.inner.catalogue.at(at)?;
-            let leaf = leaf.ok_or_else(|| self.malformed("layers", "there are fewer than it counts"))?;
-            let ids = leaf.name.split_once('/').and_then(|(diff_id, blob)| {
-                Some((
-                    Sha256::from_digest(diff_id).ok()?,
-                    Sha256::from_digest(blob).ok()?,
-                ))
-            });
-            let (diff_id, blob) =
-                ids.ok_or_else(|| self.malformed(&leaf.name, "not a diffID and a digest"))?;
+        self.layer_leaves().map(|leaf| {
+            let leaf = leaf?;
+            let (diff_id, blob) = self.layer_name(&leaf)?;
             Ok(Layer {
                 diff_id,
                 blob,
                 tree: self.rooted(&leaf)?,
             })
+        })
+    }
+
+    /// DiffID and blob of every layer that has a tree, in that order; no tree is opened.
+    pub fn layer_names(&self) -> impl Iterator<Item = Result<(Sha256, Sha256)>> + '_ {
+        self.layer_leaves().map(|leaf| self.layer_name(&leaf?))
+    }
+
+    fn layer_leaves(&self) -> impl Iterator<Item = Result<Leaf>> + '_ {
+        let (range, failed) = match self.inner.catalogue.range_of(Kind::Layer) {
+            Ok((start, end)) => (start..end, None),
+            Err(e) => (0..0, Some(Err(e))),
+        };
+        failed.into_iter().chain(range.map(|at| {
+            let leaf = self.inner.catalogue.at(at)?;
+            leaf.ok_or_else(|| self.malformed("layers", "there are fewer than it counts"))
         }))
+    }
+
+    fn layer_name(&self, leaf: &Leaf) -> Result<(Sha256, Sha256)> {
+        let ids = leaf.name.split_once('/').and_then(|(diff_id, blob)| {
+            Some((
+                Sha256::from_digest(diff_id).ok()?,
+                Sha256::from_digest(blob).ok()?,
+            ))
+        });
+        ids.ok_or_else(|| self.malformed(&leaf.name, "not a diffID and a digest"))
     }
 
     /// What containers of the manifest or index `target` start from, in order of platform; empty where

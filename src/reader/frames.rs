@@ -11,7 +11,7 @@ use crate::format::tree::TreePage;
 use crate::ids::PageHash;
 use crate::medium::{Medium, MediumFile};
 use crate::pack::{self, Frame};
-use crate::units::len64;
+use crate::units::{len32, len64};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use quick_cache::Weighter;
@@ -92,6 +92,8 @@ enum What {
 /// The cache and its loading threads.
 pub(super) struct CachedFrames {
     medium: Arc<dyn Medium>,
+    /// The same, its reads under a deadline: for headers alone.
+    patient: Arc<dyn Medium>,
     frames: Arc<Cache<FrameKey, Arc<Frame>, FrameWeight>>,
     pages: Cache<PageHash, Page, PageWeight>,
     deadline: Duration,
@@ -116,6 +118,7 @@ const fn key(place: &Place) -> FrameKey {
 impl CachedFrames {
     pub(super) fn start(
         medium: Arc<dyn Medium>,
+        patient: Arc<dyn Medium>,
         cache_bytes: u64,
         deadline: Duration,
         remade: RemadeCache,
@@ -143,6 +146,7 @@ impl CachedFrames {
         }
         Ok(Self {
             medium,
+            patient,
             frames,
             pages,
             deadline,
@@ -247,6 +251,13 @@ impl FrameSource for CachedFrames {
         let frame = answer.recv_timeout(left).map_err(|_| self.late(place))??;
         let _refused_where_too_large = guard.insert(Arc::clone(&frame));
         Ok(frame)
+    }
+
+    fn plain_bytes(&self, place: &Place) -> Result<u32> {
+        match self.frames.peek(&key(place)) {
+            Some(frame) => Ok(len32(frame.plain_bytes())),
+            None => pack::read_plain_bytes(self.patient.as_ref(), place),
+        }
     }
 
     fn prefetch(&self, places: &[Place]) {

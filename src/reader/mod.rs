@@ -122,14 +122,16 @@ impl Disk {
     /// Opens the newest committed generation, or the one that is asked for.
     pub fn open(medium: Arc<dyn Medium>, options: &OpenOptions) -> Result<Self> {
         let current = generation::current(medium.as_ref(), options.generation)?;
-        let patient = PatientMedium::start(Arc::clone(&medium), options.read_deadline)?;
-        let catalogue = CatalogueReader::open(Arc::new(patient), &current.root)?;
+        let patient: Arc<dyn Medium> =
+            Arc::new(PatientMedium::start(Arc::clone(&medium), options.read_deadline)?);
+        let catalogue = CatalogueReader::open(Arc::clone(&patient), &current.root)?;
         let remade = match &options.rebuilt {
             Some(kept) => RemadeCache::on_disk(RebuiltWindows::open(&kept.folder, kept.most_bytes)?),
             None => RemadeCache::default(),
         };
         let frames = CachedFrames::start(
             Arc::clone(&medium),
+            patient,
             options.cache_bytes,
             options.read_deadline,
             remade,

@@ -152,6 +152,18 @@ impl ToolError {
         }
     }
 
+    /// What is damaged, where that is why an opened disk could not be read; else the failure.
+    pub fn damage_of(error: ImagesError) -> Result<String, Self> {
+        let error = match error {
+            ImagesError::Store(error) => Self::Disk(error),
+            other => Self::Images(other),
+        };
+        match error.exit() {
+            Exit::Damage => Ok(error.to_string()),
+            _ => Err(error),
+        }
+    }
+
     /// The store's error beneath, if it is one.
     pub fn store(&self) -> Option<&StoreError> {
         match self {

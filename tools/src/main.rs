@@ -49,7 +49,8 @@ struct Global {
     #[arg(short, long, global = true)]
     verbose: bool,
     /// The host's state folder, for the index of each disk [$HOLDALL_STATE; else /var/lib/holdall for root,
-    /// $XDG_STATE_HOME/holdall for others]
+    /// $XDG_STATE_HOME/holdall for others]. Always the same for a disk that is added to: with another one, new versions of
+    /// what it has take their full size (see reindex --likeness)
     #[arg(long, global = true, value_name = "FOLDER")]
     state: Option<PathBuf>,
 }

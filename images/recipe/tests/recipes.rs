@@ -165,6 +165,27 @@ fn a_file_of_thousands_of_members_is_made_again() {
 }
 
 #[test]
+fn a_member_more_costs_the_recipe_what_two_parts_do() {
+    let plain = sample(4 << 20);
+    let taken = |member| take(&go_members(9, member, &plain));
+    let few = taken(plain.len()).recipe;
+    let mut bounds = Vec::new();
+    for member in [512, 4 << 10, 32 << 10] {
+        let many = taken(member).recipe;
+        let members = plain.len().div_ceil(member);
+        let packed = |bytes: &[u8]| run(Command::new("zstd").args(["-3", "-c"]), bytes).len();
+        let each = (many.len() - few.len()) / members;
+        let stored = packed(&many).saturating_sub(packed(&few)) / members;
+        bounds.push((member, each, stored));
+    }
+    // Two entries of the table, a header and a trailer, and corrections; as zstd has it in a pack, a quarter of that.
+    assert!(
+        bounds.iter().all(|(_, each, stored)| *each < 90 && *stored < 30),
+        "{bounds:?}"
+    );
+}
+
+#[test]
 fn what_is_no_gzip_is_refused() {
     let gzip = run(Command::new("gzip").arg("-6"), &sample(1 << 20));
     let refused = |bytes: &[u8]| {

@@ -11,7 +11,7 @@ mod trees;
 mod walk;
 
 pub use blobs::RETRACED_MIN;
-pub use trees::{InPlace, NotInPlace};
+pub use trees::{InPlace, NotInPlace, Stack};
 
 use crate::error::{NameTaken, Sha256Digest};
 use crate::image_source::ImageSource;

@@ -1,5 +1,5 @@
-//! `holdall info`: what a disk says of itself. Reads its catalogue and the tables of its packs through,
-//! and no content; the digests of its images are in memory at once.
+//! `holdall info`: what a disk says of itself. Reads its catalogue through and, of layers that are made again, their recipes'
+//! tables and frames' headers, but no content; the digests of its images are in memory at once.
 
 use crate::exit::{Exit, ToolError};
 use crate::locate;
@@ -45,8 +45,11 @@ struct Info {
     names: u64,
     blobs: u64,
     blob_bytes: u64,
+    /// Those that have a tree.
     layers: u64,
     layer_bytes: u64,
+    /// Layers of which it cannot be read how they are kept; they are in no other figure but those two.
+    damaged_layers: Vec<DamagedLayer>,
     /// Of the layers, what is kept as it is: no recipe makes it again.
     whole_layer_bytes: u64,
     /// Of the layers' recipes, before compression and without what is kept as it is.
@@ -66,6 +69,12 @@ struct Info {
     warnings: Vec<String>,
 }
 
+#[derive(Debug, Serialize)]
+struct DamagedLayer {
+    digest: String,
+    why: String,
+}
+
 /// Runs the verb.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     let disk = locate::disk(&args.medium, args.generation, None)?;
@@ -75,7 +84,11 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     for warning in disk.warnings() {
         output.warn(warning);
     }
-    Ok(Exit::Done)
+    Ok(if info.damaged_layers.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Damage
+    })
 }
 
 fn look(disk: &Disk) -> Result<Info, ToolError> {
@@ -95,22 +108,30 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
     }
     let (mut layers, mut layer_bytes, mut whole_layer_bytes) = (0, 0_u64, 0_u64);
     let (mut recipe_bytes, mut recipe_stored_bytes) = (0_u64, 0_u64);
-    for layer in disk.layers() {
-        let Some(kept) = Kept::of(disk, &layer.map_err(ToolError::Disk)?.blob)? else {
+    let mut damaged_layers = Vec::new();
+    for layer in disk.layer_names() {
+        let (_, digest) = layer.map_err(ToolError::Disk)?;
+        let Some(blob) = disk.blob(&digest).map_err(ToolError::Disk)? else {
             continue;
         };
-        let recipe = kept
-            .recipe
-            .as_ref()
-            .map_or(0, |recipe| recipe.recipe_bytes.saturating_sub(recipe.kept_bytes));
         layers += 1;
-        layer_bytes = layer_bytes.saturating_add(kept.size);
+        layer_bytes = layer_bytes.saturating_add(blob.size);
+        let kept = match Kept::of(disk, &blob) {
+            Ok(kept) => kept,
+            Err(err) => {
+                damaged_layers.push(DamagedLayer {
+                    digest: digest.to_digest(),
+                    why: ToolError::damage_of(err)?,
+                });
+                continue;
+            }
+        };
         whole_layer_bytes = whole_layer_bytes.saturating_add(kept.whole_bytes());
-        recipe_bytes = recipe_bytes.saturating_add(recipe);
-        recipe_stored_bytes = kept
-            .recipe
-            .map_or(0, |recipe| recipe.stored_bytes)
-            .saturating_add(recipe_stored_bytes);
+        if let Some(recipe) = &kept.recipe {
+            let own = recipe.recipe_bytes.saturating_sub(recipe.kept_bytes);
+            recipe_bytes = recipe_bytes.saturating_add(own);
+            recipe_stored_bytes = recipe_stored_bytes.saturating_add(recipe.stored_bytes);
+        }
     }
     let (mut names, mut images) = (0, std::collections::BTreeSet::new());
     for image in disk.images(None, None) {
@@ -151,6 +172,7 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
         blob_bytes,
         layers,
         layer_bytes,
+        damaged_layers,
         whole_layer_bytes,
         recipe_bytes,
         recipe_stored_bytes,
@@ -219,6 +241,9 @@ fn print(info: &Info, output: &Output) -> Result<(), ToolError> {
             bytes(info.recipe_stored_bytes)
         ),
     )?;
+    for layer in &info.damaged_layers {
+        row("damaged", format!("layer {}: {}", layer.digest, layer.why))?;
+    }
     row("referrers", info.referrers.to_string())?;
     row("left out", info.left_out.to_string())?;
     row("files", format!("{} files and folders", info.file_inodes))?;

@@ -5,9 +5,9 @@ use crate::locate::{self, Loose};
 use crate::output::{Output, bytes, one_line, time};
 use holdall::ids::Sha256;
 use holdall::name::Reference;
-use holdall::reader::{Directory, Disk, Entry, Node};
+use holdall::reader::{Blob, Directory, Disk, Entry, Node};
 use holdall_images::audit;
-use holdall_images::kept::Kept;
+use holdall_images::kept::{self, Kept};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -66,10 +66,13 @@ struct ListedEntry {
 #[derive(Debug, Serialize)]
 struct ListedLayer {
     digest: String,
-    diff_id: String,
+    /// Where the disk has its tree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff_id: Option<String>,
     size: u64,
-    /// How many bytes of it are kept as they are.
-    kept_bytes: u64,
+    /// How many bytes of it are kept as they are; not known where it is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_bytes: Option<u64>,
     /// Bytes of its recipe before compression, those kept as they are among them.
     #[serde(skip_serializing_if = "Option::is_none")]
     recipe_bytes: Option<u64>,
@@ -81,6 +84,9 @@ struct ListedLayer {
     /// Why it is kept as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
+    /// Why it cannot be read how it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -91,6 +97,9 @@ struct Listing {
     files: Option<Vec<ListedEntry>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<Vec<ListedLayer>>,
+    /// Manifests that cannot be read, whose layers may not be listed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<String>,
 }
 
 /// Runs the verb.
@@ -98,9 +107,12 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     let disk = locate::disk(&args.medium, args.generation, None)?;
     let mut listing = Listing::default();
     if args.layers {
-        listing.layers = Some(list_layers(&disk, output)?);
+        let (layers, damaged) = list_layers(&disk, output)?;
+        let whole = damaged.is_empty() && layers.iter().all(|layer| layer.damage.is_none());
+        listing.layers = Some(layers);
+        listing.damaged = damaged;
         output.result(&listing)?;
-        return Ok(Exit::Done);
+        return Ok(if whole { Exit::Done } else { Exit::Damage });
     }
     match args
         .prefix
@@ -172,42 +184,93 @@ fn list_images(disk: &Disk, args: &Args, output: &Output) -> Result<Vec<ListedIm
     Ok(listed)
 }
 
-fn list_layers(disk: &Disk, output: &Output) -> Result<Vec<ListedLayer>, ToolError> {
-    let mut listed = Vec::new();
-    for layer in disk.layers() {
-        let layer = layer.map_err(ToolError::Disk)?;
-        let Some(kept) = Kept::of(disk, &layer.blob)? else {
-            continue;
-        };
-        let entry = ListedLayer {
-            digest: layer.blob.to_digest(),
-            diff_id: layer.diff_id.to_digest(),
-            size: kept.size,
-            kept_bytes: kept.whole_bytes(),
-            recipe_bytes: kept.recipe.as_ref().map(|recipe| recipe.recipe_bytes),
-            stored_bytes: kept.recipe.as_ref().map(|recipe| recipe.stored_bytes),
-            encoders: kept
-                .recipe
-                .as_ref()
-                .map(|recipe| recipe.encoders.clone())
-                .unwrap_or_default(),
-            why: kept.why().map(str::to_owned),
-        };
-        let how = match (&entry.stored_bytes, &entry.why) {
-            (Some(recipe), why) => format!(
-                "made again ({}) by a recipe of {}{}",
-                entry.encoders.join(", "),
-                bytes(*recipe),
-                why.as_ref()
-                    .map(|why| format!("; {} as they are: {why}", bytes(entry.kept_bytes)))
-                    .unwrap_or_default()
-            ),
-            (None, why) => format!("as it is: {}", why.as_deref().unwrap_or_default()),
-        };
-        output.line(format!("{:>10}  {}  {how}", bytes(entry.size), entry.digest))?;
-        listed.push(entry);
+/// All layers, those without a tree last; and what is wrong with manifests that cannot be read.
+fn list_layers(disk: &Disk, output: &Output) -> Result<(Vec<ListedLayer>, Vec<String>), ToolError> {
+    let (mut listed, mut with_tree) = (Vec::new(), BTreeSet::new());
+    for layer in disk.layer_names() {
+        let (diff_id, digest) = layer.map_err(ToolError::Disk)?;
+        let blob = disk.blob(&digest).map_err(ToolError::Disk)?;
+        with_tree.insert(digest);
+        if let Some(blob) = blob {
+            listed.push(list_layer(disk, &blob, Some(diff_id), output)?);
+        }
     }
-    Ok(listed)
+    let mut failed = Vec::new();
+    let others = kept::without_tree(disk, &with_tree, &mut |err| failed.push(err))?;
+    let mut damaged = Vec::new();
+    for err in failed {
+        let why = ToolError::damage_of(err)?;
+        output.warn(&format!("a manifest's layers may be missing here: {why}"));
+        damaged.push(why);
+    }
+    for blob in others {
+        listed.push(list_layer(disk, &blob, None, output)?);
+    }
+    Ok((listed, damaged))
+}
+
+fn list_layer(
+    disk: &Disk,
+    blob: &Blob,
+    diff_id: Option<Sha256>,
+    output: &Output,
+) -> Result<ListedLayer, ToolError> {
+    let look = || {
+        let kept = Kept::of(disk, blob)?;
+        let why = match diff_id {
+            None if kept.recipe.is_none() => Some(kept::why_no_tree(disk, blob)?),
+            _ => kept.why().map(str::to_owned),
+        };
+        Ok((kept, why))
+    };
+    let mut entry = ListedLayer {
+        digest: blob.sha256.to_digest(),
+        diff_id: diff_id.map(|id| id.to_digest()),
+        size: blob.size,
+        kept_bytes: None,
+        recipe_bytes: None,
+        stored_bytes: None,
+        encoders: Vec::new(),
+        why: None,
+        damage: None,
+    };
+    let how = match look() {
+        Err(err) => {
+            let why = ToolError::damage_of(err)?;
+            let how = format!("damaged: {why}");
+            entry.damage = Some(why);
+            how
+        }
+        Ok((kept, why)) => {
+            entry.kept_bytes = Some(kept.whole_bytes());
+            entry.why = why;
+            let why = entry.why.as_deref().unwrap_or_default();
+            match kept.recipe {
+                None => format!("as it is: {why}"),
+                Some(recipe) => {
+                    let mut how = format!(
+                        "made again ({}) by a recipe of {}",
+                        recipe.encoders.join(", "),
+                        bytes(recipe.stored_bytes)
+                    );
+                    if !why.is_empty() {
+                        how += &format!("; {} as they are: {why}", bytes(recipe.kept_bytes));
+                    }
+                    entry.recipe_bytes = Some(recipe.recipe_bytes);
+                    entry.stored_bytes = Some(recipe.stored_bytes);
+                    entry.encoders = recipe.encoders;
+                    how
+                }
+            }
+        }
+    };
+    output.line(format!(
+        "{:>10}  {}  {}",
+        bytes(entry.size),
+        entry.digest,
+        one_line(&how)
+    ))?;
+    Ok(entry)
 }
 
 /// Whether a name begins so, as people write it.

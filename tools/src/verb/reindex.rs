@@ -1,7 +1,7 @@
-//! `holdall reindex`: the host's index of a disk, built anew from its packs.
+//! `holdall reindex`: the host's index of a disk, built anew from its packs, and from its files if asked.
 
 use crate::exit::{Exit, ToolError};
-use crate::output::Output;
+use crate::output::{Output, bytes};
 use crate::progress::Progress;
 use crate::{locate, signal, state};
 use holdall::ingest::{self, IngestOptions};
@@ -13,6 +13,10 @@ use std::path::PathBuf;
 pub struct Args {
     /// The disk
     medium: PathBuf,
+    /// Also read all files that were added with another --state or at --level fast, so that new versions of them are kept as
+    /// their difference: this takes as long as reading the disk
+    #[arg(long)]
+    likeness: bool,
 }
 
 /// Runs the verb.
@@ -24,12 +28,24 @@ pub fn run(args: &Args, output: &Output, asked: Option<PathBuf>) -> Result<Exit,
         interrupted: signal::interrupted()?,
     };
     let progress = Progress::new(*output, "indexed");
-    let (packs, chunks) = ingest::reindex(&medium, &options, &progress)?;
+    let made = ingest::reindex(&medium, &options, args.likeness, &progress);
     progress.finish();
+    let made = made?;
     output.say(format!(
-        "{}: indexed {chunks} chunks in {packs} packs",
-        medium.name()
+        "{}: indexed {} chunks in {} packs",
+        medium.name(),
+        made.chunks,
+        made.packs
     ))?;
-    output.result(&json!({ "packs": packs, "chunks": chunks, "warnings": progress.warnings() }))?;
+    if made.unlearnt_bytes > 0 {
+        output.say(format!(
+            "what {} of the packs look like is not known: files in them are no bases for new versions; --likeness reads them",
+            bytes(made.unlearnt_bytes)
+        ))?;
+    }
+    output.result(&json!({
+        "packs": made.packs, "chunks": made.chunks, "unlearnt_bytes": made.unlearnt_bytes,
+        "warnings": progress.warnings(),
+    }))?;
     Ok(Exit::Done)
 }
