@@ -110,9 +110,15 @@ impl Likeness {
         }
     }
 
-    /// A pack is whole: what is known of its frames goes into the index.
-    pub(super) fn settle(&self) -> Result<()> {
+    /// Features of frames that an interrupted run left, in a pack that goes on.
+    pub(super) fn resume(&self, features: HashMap<Feature, Place>) {
+        self.fresh.lock().extend(features);
+    }
+
+    /// That pack is whole: what is known of its frames goes into the index.
+    pub(super) fn settle(&self, pack: PackNumber) -> Result<()> {
         let fresh = std::mem::take(&mut *self.fresh.lock());
-        self.index.put_features(&fresh)
+        self.index.put_features(&fresh)?;
+        self.index.learn(pack)
     }
 }

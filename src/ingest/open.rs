@@ -123,9 +123,7 @@ impl Ingest {
             )
         });
         if let Some(likeness) = &likeness {
-            for (feature, place) in &adopted.features {
-                likeness.enter(&[*feature], *place);
-            }
+            likeness.resume(adopted.features);
         }
         let belt = Arc::new(Belt::new(
             Arc::clone(&medium),

@@ -117,7 +117,11 @@ pub(super) fn learn_frame(
         start: 0,
     };
     for (_, _, bytes) in frame.chunks() {
-        for feature in sketch::features(&bytes) {
+        let found = match record.kind {
+            FrameKind::Pages => sketch::of_page(&bytes),
+            _ => sketch::features(&bytes),
+        };
+        for feature in found {
             let at = features.entry(feature).or_insert(place);
             if at.frame < place.frame {
                 *at = place;
@@ -127,7 +131,7 @@ pub(super) fn learn_frame(
 }
 
 fn can_be_base(record: &FrameRecord) -> bool {
-    record.kind == FrameKind::Plaintext && record.codec != Codec::ZstdDelta
+    record.kind != FrameKind::Records && record.codec != Codec::ZstdDelta
 }
 
 /// Reads the frames of all packs whose features the index does not have. Frames that are damaged are none.
