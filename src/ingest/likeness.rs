@@ -1,6 +1,6 @@
 //! Which frame a chunk is like: the base that a delta with it is compressed against.
 //!
-//! Features of what this run has handed in are in memory until their pack is whole, those of before in the host's index. A frame
+//! Features of what this run has handed in last are in memory, those of before in the host's index. A frame
 //! that is still on its way serves as a base too, so that what is written does not depend on how quick the encoders are.
 
 use super::ticket::{Pending, Ticket};
@@ -16,13 +16,16 @@ use std::sync::Arc;
 /// How many of a chunk's features a frame must have: one alone is often a header that everything of a kind has.
 const ENOUGH: usize = 2;
 
+/// Features that are in memory at once.
+const HELD: usize = 50_000;
+
 /// Finds bases. Shared by all writers of a run.
 #[derive(Debug)]
 pub(super) struct Likeness {
     index: Arc<Index>,
     /// Of frames that were handed in, but not appended yet.
     flying: Mutex<HashMap<Feature, Arc<Ticket>>>,
-    /// Of frames of packs that are not whole yet.
+    /// Of frames that were appended last.
     fresh: Mutex<HashMap<Feature, Place>>,
     /// Packs that the next generation lists, besides those from `first` on.
     listed: HashSet<PackNumber>,
@@ -93,10 +96,15 @@ impl Likeness {
     }
 
     /// A frame that may be a base was appended.
-    pub(super) fn enter(&self, features: &[Feature], place: Place, ticket: &Arc<Ticket>) {
+    pub(super) fn enter(&self, features: &[Feature], place: Place, ticket: &Arc<Ticket>) -> Result<()> {
         let mut fresh = self.fresh.lock();
         for feature in features {
             fresh.insert(*feature, place);
+        }
+        if fresh.len() >= HELD {
+            // Where the pack is never finished they lead nowhere, or to what the next run finds of it: they are guesses.
+            self.index.add_features(&fresh)?;
+            fresh.clear();
         }
         drop(fresh);
         let mut flying = self.flying.lock();
@@ -108,6 +116,7 @@ impl Likeness {
                 flying.remove(feature);
             }
         }
+        Ok(())
     }
 
     /// Features of frames that an interrupted run left, in a pack that goes on.

@@ -318,7 +318,9 @@ impl Writer {
                     if let Some(likeness) = &self.belt.likeness
                         && frame.header.base.is_none()
                     {
-                        likeness.enter(&features, place, claim.ticket());
+                        if let Err(e) = likeness.enter(&features, place, claim.ticket()) {
+                            self.belt.fail(e);
+                        }
                     }
                     claim.place(place);
                 }
