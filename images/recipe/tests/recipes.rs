@@ -165,6 +165,22 @@ fn a_file_of_thousands_of_members_is_made_again() {
 }
 
 #[test]
+fn a_model_that_panics_is_an_error_and_the_next_part_comes() {
+    let gzip = run(Command::new("gzip").arg("-6"), &sample(4 << 20));
+    let (taken, mut table) = check(&gzip);
+    let made = |at: &usize| table.parts[at - 1].encoder > 0 && table.parts[*at].encoder > 0;
+    let at = (1..table.parts.len()).rev().find(made).unwrap();
+    let right = table.part(&taken, at).unwrap();
+    // A segment that ends before it starts: a table that was read cannot say so.
+    let end = table.parts[at].plain_end;
+    table.parts[at].plain_end = table.parts[at - 1].plain_end - 1;
+    let error = table.part(&taken, at).unwrap_err();
+    assert!(error.0.contains("the model of gzip:6 fails"), "{error}");
+    table.parts[at].plain_end = end;
+    assert!(table.part(&taken, at).unwrap() == right);
+}
+
+#[test]
 fn what_is_no_gzip_is_refused() {
     let gzip = run(Command::new("gzip").arg("-6"), &sample(1 << 20));
     let refused = |bytes: &[u8]| {
