@@ -25,7 +25,20 @@ struct Way {
     last: Option<u64>,
     /// Its bytes, where it is not yet read to its end.
     held: Option<(Bytes, Room)>,
+    /// The part that reached beyond the last window: the next one begins with it.
+    edge: Option<Arc<Part>>,
     ahead: Option<Ahead>,
+}
+
+/// What a reader has of a window that it comes to.
+#[derive(Debug, Default)]
+pub(super) struct Come {
+    /// Whether the window is the one behind the last.
+    pub(super) in_order: bool,
+    /// What was begun of it.
+    pub(super) begun: Option<Ahead>,
+    /// The last part of the window before, which may be the first of this one.
+    pub(super) edge: Option<Arc<Part>>,
 }
 
 /// A window that was begun before it was asked for.
@@ -47,16 +60,27 @@ impl Reading {
             .map(|(bytes, _)| bytes.clone())
     }
 
-    /// Comes to the window of that number: whether that is the one behind the last, and what was begun of it.
-    pub(super) fn come_to(&self, number: u64) -> (bool, Option<Ahead>) {
+    /// Comes to the window of that number, and takes up what there is of it.
+    pub(super) fn come_to(&self, number: u64) -> Come {
         let mut way = self.way.lock();
         way.held = None;
         let in_order = number
             .checked_sub(1)
             .is_some_and(|before| way.last == Some(before));
         way.last = Some(number);
-        let begun = way.ahead.take().filter(|ahead| ahead.number == number);
-        (in_order, begun)
+        Come {
+            in_order,
+            begun: way.ahead.take().filter(|ahead| ahead.number == number),
+            edge: way.edge.take(),
+        }
+    }
+
+    /// Keeps the last part of the window of that number.
+    pub(super) fn end_with(&self, number: u64, edge: Option<Arc<Part>>) {
+        let mut way = self.way.lock();
+        if way.last == Some(number) {
+            way.edge = edge;
+        }
     }
 
     /// Keeps what was begun of the window behind.
@@ -109,7 +133,7 @@ mod tests {
     #[test]
     fn only_the_window_behind_the_last_is_in_order() {
         let reader = Reading::default();
-        let in_order = |number| reader.come_to(number).0;
+        let in_order = |number| reader.come_to(number).in_order;
         assert!(!in_order(0));
         assert!(in_order(1));
         assert!(!in_order(1));

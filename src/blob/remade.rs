@@ -1,7 +1,7 @@
 //! A layer that is kept as a recipe and its tree's files: its bytes, made again a window at a time.
 
 use super::parts::{Make, Part, Threads, Urgency};
-use super::reading::{Ahead, Reading};
+use super::reading::{Ahead, Come, Reading};
 use super::{BlobReader, FrameSource};
 use crate::error::{Error, Result};
 use crate::format::content::RecipeRef;
@@ -18,8 +18,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-/// Groups of a window: together 2 MiB of the layer.
-const WINDOW_GROUPS: u64 = 8;
+/// Groups of a window: together 1 MiB of the layer.
+const WINDOW_GROUPS: u64 = 4;
 /// Windows that are kept, of all layers, besides those that readers are in.
 const WINDOWS: usize = 8;
 /// Layers whose tables are kept.
@@ -136,8 +136,6 @@ pub(super) struct Remade {
     recipe: Arc<Recipe>,
     /// Parts that somebody has or waits for.
     parts: Mutex<Vec<(usize, Weak<Part>)>>,
-    /// The part that reached beyond the last window: the next one begins with it.
-    edge: Mutex<Option<Arc<Part>>>,
     digesting: Digesting,
     windows: Arc<Windows>,
 }
@@ -273,7 +271,6 @@ impl Remade {
             id: *blob_id,
             recipe: Arc::new(Recipe { table, origin }),
             parts: Mutex::default(),
-            edge: Mutex::default(),
             digesting: Digesting {
                 digest: *sha256,
                 state: Mutex::default(),
@@ -332,16 +329,16 @@ impl Remade {
         if let Some(bytes) = reading.held(number) {
             return self.passed(number, bytes);
         }
-        let (in_order, begun) = reading.come_to(number);
+        let come = reading.come_to(number);
         let known = self.windows.get(&self.id, number);
         let known = known.or_else(|| {
-            let found = begun.is_none().then(|| self.kept_before(number)).flatten()?;
+            let found = come.begun.is_none().then(|| self.kept_before(number)).flatten()?;
             self.windows.put(&self.id, number, &found);
             Some(found)
         });
         let bytes = match known {
             Some(bytes) => bytes,
-            None => self.made(reading, number, in_order, begun)?,
+            None => self.made(reading, number, come)?,
         };
         let bytes = self.passed(number, bytes)?;
         reading.hold(number, &bytes);
@@ -350,26 +347,23 @@ impl Remade {
 
     /// The window as its parts give it, checked. Where the layer is read in order, and the threads have nothing better to do,
     /// they begin the next one.
-    fn made(&self, reading: &Reading, number: u64, in_order: bool, begun: Option<Ahead>) -> Result<Bytes> {
+    fn made(&self, reading: &Reading, number: u64, come: Come) -> Result<Bytes> {
         let threads = Threads::of_process();
         let busy = threads.are_busy();
         let groups = self.groups(number);
-        let (parts, room) = begun.map_or_else(
+        let (parts, room) = come.begun.map_or_else(
             || (self.parts_of(&groups), None),
             |ahead| (ahead.parts, Some(ahead.room)),
         );
+        drop(come.edge);
         threads.order(&parts, Urgency::Now);
         // Waited for from here on, and so no longer ahead.
         drop(room);
-        if in_order && !busy {
+        if come.in_order && !busy {
             reading.look_ahead(self.begun(number.saturating_add(1)));
         }
-        let made = self.put_together(parts, &groups);
-        if made.is_err() {
-            // Nothing that may have been wrong is used again.
-            *self.edge.lock() = None;
-        }
-        let bytes = made?;
+        let (bytes, edge) = self.put_together(parts, &groups)?;
+        reading.end_with(number, edge);
         self.windows.put(&self.id, number, &bytes);
         if let Some(kept) = &self.windows.on_disk {
             // A node's disk that is full or broken costs time, and no bytes.
@@ -415,8 +409,9 @@ impl Remade {
         parts
     }
 
-    /// The bytes of these groups out of their parts, each group checked. A part is let go of once it is copied, but the last.
-    fn put_together(&self, parts: Vec<Arc<Part>>, groups: &Range<u64>) -> Result<Bytes> {
+    /// The bytes of these groups out of their parts, each group checked, and the last part. Each other is let go of once it
+    /// is copied.
+    fn put_together(&self, parts: Vec<Arc<Part>>, groups: &Range<u64>) -> Result<(Bytes, Option<Arc<Part>>)> {
         let table = &self.recipe.table;
         let wanted = table.bytes_of(groups);
         let mut bytes = Vec::with_capacity(index64(wanted.end - wanted.start));
@@ -431,8 +426,7 @@ impl Remade {
         }
         let checked = table.check_groups(groups, &bytes);
         checked.map_err(|err| self.recipe.origin.fault(err.into()))?;
-        *self.edge.lock() = last;
-        Ok(Bytes::from(bytes))
+        Ok((Bytes::from(bytes), last))
     }
 
     /// The window, once the digest has taken it up.

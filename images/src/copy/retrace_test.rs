@@ -154,7 +154,7 @@ fn a_recipe_of_another_layer_does_not_even_open() {
 
 #[test]
 fn a_layer_under_a_digest_that_is_not_its_own_never_comes_whole() {
-    // Several windows of 2 MiB: the first ones leave, the last one does not.
+    // Several windows of 1 MiB: the first ones leave, the last one does not.
     let bytes = layer(&noise(5_000_000, 1));
     let digest = Sha256::of(b"a digest that somebody trusts");
     let (medium, disk) = disk(|ingest| {
@@ -176,7 +176,7 @@ fn a_layer_under_a_digest_that_is_not_its_own_never_comes_whole() {
     assert!(!is_whole(&medium));
 }
 
-/// A disk with one layer of several windows of 2 MiB, and the layer.
+/// A disk with one layer of several windows of 1 MiB, and the layer.
 fn disk_of_windows() -> (Disk, Vec<u8>) {
     let bytes = layer(&noise(13_000_000, 3));
     let (_, disk) = disk(|ingest| {
@@ -226,7 +226,7 @@ fn readers_that_go_away_in_the_middle_leave_the_others_their_layer() {
         let reader = disk.open_blob(&disk.blob(&digest).unwrap().unwrap());
         // The next window has been begun when the reader goes.
         for window in 0..windows {
-            assert!(!reader.slice_at(window << 21, 1).unwrap().is_empty());
+            assert!(!reader.slice_at(window << 20, 1).unwrap().is_empty());
         }
     }
     assert!(read(&disk, &digest).unwrap() == bytes);
