@@ -3,6 +3,8 @@
 //! Knows frames and pages, not names. Where frames come from (straight from the medium, or through a
 //! cache) is behind [`FrameSource`].
 
+mod parts;
+mod reading;
 mod remade;
 mod stream;
 
@@ -18,6 +20,7 @@ use crate::medium::{Medium, MediumFile};
 use crate::pack::{self, Frame};
 use crate::units::{index64, len32, len64};
 use bytes::Bytes;
+use reading::Reading;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -176,6 +179,8 @@ pub struct BlobReader {
     content: Arc<Content>,
     /// Of a blob: what a recipe's outcome is checked by.
     hashes: Option<(Sha256, BlobId)>,
+    /// Of a blob that has a recipe: where it is being read.
+    reading: Option<Arc<Reading>>,
 }
 
 /// Zeros to give slices of.
@@ -190,6 +195,7 @@ impl BlobReader {
             size,
             content: Arc::new(content),
             hashes: None,
+            reading: None,
         }
     }
 
@@ -202,21 +208,30 @@ impl BlobReader {
         size: u64,
         content: Content,
     ) -> Self {
+        let reading = matches!(content, Content::Recipe(_)).then(Arc::default);
         Self {
             hashes: Some(hashes),
+            reading,
             ..Self::new(source, size, content)
         }
     }
 
-    /// The layer that it is, if it is made again from a recipe.
-    fn layer(&self) -> Result<Option<Arc<remade::Remade>>> {
-        match (self.content.as_ref(), &self.hashes) {
-            (Content::Recipe(recipe), Some(hashes)) => {
-                let cache = self.source.remade();
-                cache.layer(&self.source, hashes, self.size, recipe).map(Some)
-            }
-            _ => Ok(None),
+    /// The layer that it is, if it is made again from a recipe, and where it is being read.
+    fn layer(&self) -> Result<Option<(&remade::Remade, &Reading)>> {
+        let (Content::Recipe(recipe), Some(hashes), Some(reading)) =
+            (self.content.as_ref(), &self.hashes, &self.reading)
+        else {
+            return Ok(None);
+        };
+        if reading.layer.get().is_none() {
+            let cache = self.source.remade();
+            let layer = cache.layer(&self.source, hashes, self.size, recipe)?;
+            let _set_by_a_clone = reading.layer.set(layer);
         }
+        Ok(reading
+            .layer
+            .get()
+            .map(|layer| (layer.as_ref(), reading.as_ref())))
     }
 
     /// Length in bytes.
@@ -252,7 +267,7 @@ impl BlobReader {
 
     /// What its recipe is made of; `None` where it has none.
     pub fn recipe(&self) -> Result<Option<RecipeFigures>> {
-        self.layer()?.map(|layer| layer.figures()).transpose()
+        self.layer()?.map(|(layer, _)| layer.figures()).transpose()
     }
 
     /// The leaf page that covers `offset`, and the offset it begins at; `None` for a single chunk.
@@ -374,8 +389,8 @@ impl BlobReader {
             let rest = bytes.get(index64(offset)..).unwrap_or_default();
             return Ok(Bytes::copy_from_slice(rest.get(..max).unwrap_or(rest)));
         }
-        if let Some(layer) = self.layer()? {
-            return layer.slice_at(offset, max);
+        if let Some((layer, reading)) = self.layer()? {
+            return layer.slice_at(reading, offset, max);
         }
         let (piece, more) = self.pieces_at(offset)?;
         let skip = offset - piece.start;

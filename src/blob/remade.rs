@@ -1,5 +1,7 @@
 //! A layer that is kept as a recipe and its tree's files: its bytes, made again a window at a time.
 
+use super::parts::{Make, Part, Threads, Urgency};
+use super::reading::{Ahead, Come, Reading};
 use super::{BlobReader, FrameSource};
 use crate::error::{Error, Result};
 use crate::format::content::RecipeRef;
@@ -14,14 +16,13 @@ use parking_lot::Mutex;
 use sha2::Digest as _;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
-/// Groups of a window: together 2 MiB of the layer.
-const WINDOW_GROUPS: u64 = 8;
-/// Windows that are kept of a layer: the one that is read, and one that somebody else reads.
-const WINDOWS: usize = 2;
-/// Layers whose tables and windows are kept.
+/// Groups of a window: together 1 MiB of the layer.
+const WINDOW_GROUPS: u64 = 4;
+/// Windows that are kept, of all layers, besides those that readers are in.
+const WINDOWS: usize = 8;
+/// Layers whose tables are kept.
 const LAYERS: usize = 16;
 
 /// What a layer's recipe is made of.
@@ -41,8 +42,44 @@ pub struct RecipeFigures {
 #[derive(Debug, Default)]
 pub struct RemadeCache {
     layers: Mutex<VecDeque<(BlobId, Arc<Remade>)>>,
-    /// Where windows are kept beyond that, if anywhere.
-    windows: Option<Arc<RebuiltWindows>>,
+    windows: Arc<Windows>,
+}
+
+/// Windows that were made, each by its layer and number.
+#[derive(Debug, Default)]
+struct Windows {
+    /// The last ones read stand at the end.
+    last: Mutex<VecDeque<(BlobId, u64, Bytes)>>,
+    /// Where they are kept beyond that, if anywhere.
+    on_disk: Option<RebuiltWindows>,
+}
+
+impl Windows {
+    fn get(&self, layer: &BlobId, number: u64) -> Option<Bytes> {
+        let mut last = self.last.lock();
+        let at = last
+            .iter()
+            .position(|(id, known, _)| id == layer && *known == number)?;
+        let found = last.remove(at)?;
+        let bytes = found.2.clone();
+        last.push_back(found);
+        Some(bytes)
+    }
+
+    fn put(&self, layer: &BlobId, number: u64, bytes: &Bytes) {
+        let mut last = self.last.lock();
+        if last.iter().any(|(id, known, _)| id == layer && *known == number) {
+            return;
+        }
+        if last.len() >= WINDOWS {
+            last.pop_front();
+        }
+        last.push_back((*layer, number, bytes.clone()));
+    }
+
+    fn is_on_disk(&self, layer: &BlobId, number: u64) -> bool {
+        self.on_disk.as_ref().is_some_and(|kept| kept.has(layer, number))
+    }
 }
 
 impl RemadeCache {
@@ -51,7 +88,10 @@ impl RemadeCache {
     pub fn on_disk(windows: RebuiltWindows) -> Self {
         Self {
             layers: Mutex::default(),
-            windows: Some(Arc::new(windows)),
+            windows: Arc::new(Windows {
+                last: Mutex::default(),
+                on_disk: Some(windows),
+            }),
         }
     }
 
@@ -65,7 +105,7 @@ impl RemadeCache {
     ) -> Result<Arc<Remade>> {
         let same = |layers: &VecDeque<(BlobId, Arc<Remade>)>| {
             layers.iter().position(|(id, layer)| {
-                id == blob_id && layer.table.size == size && layer.digesting.digest == *sha256
+                id == blob_id && layer.recipe.table.size == size && layer.digesting.digest == *sha256
             })
         };
         let mut layers = self.layers.lock();
@@ -76,7 +116,7 @@ impl RemadeCache {
         }
         drop(layers);
         // Opened without the lock: it waits for the medium. Two who do so at once both get one that serves.
-        let windows = self.windows.clone();
+        let windows = Arc::clone(&self.windows);
         let layer = Arc::new(Remade::open(source, (sha256, blob_id), size, recipe, windows)?);
         let mut layers = self.layers.lock();
         if same(&layers).is_none() {
@@ -92,17 +132,26 @@ impl RemadeCache {
 /// A layer being read.
 #[derive(Debug)]
 pub(super) struct Remade {
+    id: BlobId,
+    recipe: Arc<Recipe>,
+    /// Parts that somebody has or waits for.
+    parts: Mutex<Vec<(usize, Weak<Part>)>>,
+    digesting: Digesting,
+    windows: Arc<Windows>,
+}
+
+/// What a layer is made of.
+#[derive(Debug)]
+struct Recipe {
     table: Table,
     origin: Origin,
-    /// The last ones read stand at the end.
-    windows: Mutex<VecDeque<(u64, Bytes)>>,
-    /// The part that reached beyond the last window: the next one begins with it.
-    edge: Mutex<Option<(usize, Bytes)>>,
-    digesting: Digesting,
-    /// Where windows are kept beyond those, and what this layer is called there.
-    kept: Option<(Arc<RebuiltWindows>, BlobId)>,
-    /// Held while a window is made: who wants the same one waits for it, and does not make it too.
-    making: Mutex<()>,
+}
+
+impl Make for Recipe {
+    fn make(&self, part: usize) -> Result<Bytes> {
+        let made = self.table.part(&self.origin, part);
+        made.map(Bytes::from).map_err(|err| self.origin.fault(err))
+    }
 }
 
 /// The layer's SHA-256, compared before the end of the layer leaves: each group is checked by the BlobId, but it is the digest that a
@@ -208,7 +257,7 @@ impl Remade {
         (sha256, blob_id): (&Sha256, &BlobId),
         size: u64,
         recipe: &RecipeRef,
-        kept: Option<Arc<RebuiltWindows>>,
+        windows: Arc<Windows>,
     ) -> Result<Self> {
         let rooted = Rooted::open(Arc::clone(source), recipe.tree, true)?;
         let origin = Origin {
@@ -219,24 +268,23 @@ impl Remade {
         let table =
             Table::read(&origin, recipe.size, size, blob_id.as_bytes()).map_err(|err| origin.fault(err))?;
         Ok(Self {
-            table,
-            origin,
-            windows: Mutex::default(),
-            edge: Mutex::default(),
+            id: *blob_id,
+            recipe: Arc::new(Recipe { table, origin }),
+            parts: Mutex::default(),
             digesting: Digesting {
                 digest: *sha256,
                 state: Mutex::default(),
             },
-            kept: kept.map(|windows| (windows, *blob_id)),
-            making: Mutex::default(),
+            windows,
         })
     }
 
     /// What the recipe is made of.
     pub(super) fn figures(&self) -> Result<RecipeFigures> {
+        let Recipe { table, origin } = self.recipe.as_ref();
         let mut kept_bytes = 0;
         let (mut end, mut plain_end) = (0, 0);
-        for part in &self.table.parts {
+        for part in &table.parts {
             // What has no plaintext is members' headers and trailers.
             if part.encoder == 0 && part.plain_end > plain_end {
                 kept_bytes += part.end - end;
@@ -244,22 +292,25 @@ impl Remade {
             (end, plain_end) = (part.end, part.plain_end);
         }
         Ok(RecipeFigures {
-            recipe_bytes: self.origin.recipe.size(),
-            stored_bytes: self.origin.recipe.stored_bytes()?,
+            recipe_bytes: origin.recipe.size(),
+            stored_bytes: origin.recipe.stored_bytes()?,
             kept_bytes,
-            encoders: self.table.encoders.iter().map(ToString::to_string).collect(),
+            encoders: table.encoders.iter().map(ToString::to_string).collect(),
         })
     }
 
     /// Checked bytes from `offset` on, at least one and at most `max`; none at the end.
-    pub(super) fn slice_at(&self, offset: u64, max: usize) -> Result<Bytes> {
-        if offset >= self.table.size {
+    pub(super) fn slice_at(&self, reading: &Reading, offset: u64, max: usize) -> Result<Bytes> {
+        if offset >= self.recipe.table.size {
             return Ok(Bytes::new());
         }
         let number = offset / (WINDOW_GROUPS * len64(GROUP));
-        let window = self.window(number)?;
+        let window = self.window(reading, number)?;
         let from = index64(offset - number * WINDOW_GROUPS * len64(GROUP));
         let to = window.len().min(from.saturating_add(max));
+        if to == window.len() {
+            reading.leave(number);
+        }
         Ok(if from < to {
             window.slice(from..to)
         } else {
@@ -267,48 +318,120 @@ impl Remade {
         })
     }
 
-    fn held(&self, number: u64) -> Option<Bytes> {
-        let mut windows = self.windows.lock();
-        let at = windows.iter().position(|(known, _)| *known == number)?;
-        let found = windows.remove(at)?;
-        let bytes = found.1.clone();
-        windows.push_back(found);
-        Some(bytes)
+    /// The groups of the window of that number.
+    fn groups(&self, number: u64) -> Range<u64> {
+        let start = number.saturating_mul(WINDOW_GROUPS);
+        let end = start.saturating_add(WINDOW_GROUPS);
+        start..end.min(self.recipe.table.groups())
     }
 
-    fn window(&self, number: u64) -> Result<Bytes> {
-        if let Some(bytes) = self.held(number) {
+    fn window(&self, reading: &Reading, number: u64) -> Result<Bytes> {
+        if let Some(bytes) = reading.held(number) {
             return self.passed(number, bytes);
         }
-        let _one_at_a_time = self.making.lock();
-        if let Some(bytes) = self.held(number) {
-            return self.passed(number, bytes);
-        }
-        let start = number * WINDOW_GROUPS;
-        let groups = start..(start + WINDOW_GROUPS).min(self.table.groups());
-        let bytes = match self.kept_before(number, &groups) {
+        let come = reading.come_to(number);
+        let known = self.windows.get(&self.id, number);
+        let known = known.or_else(|| {
+            let found = come.begun.is_none().then(|| self.kept_before(number)).flatten()?;
+            self.windows.put(&self.id, number, &found);
+            Some(found)
+        });
+        let bytes = match known {
             Some(bytes) => bytes,
-            None => {
-                let bytes = self.make(groups).map_err(|err| self.origin.fault(err))?;
-                if let Some((windows, layer)) = &self.kept {
-                    // A node's disk that is full or broken costs time, and no bytes.
-                    let _made_again_then = windows.put(layer, number, &bytes);
-                }
-                bytes
-            }
+            None => self.made(reading, number, come)?,
         };
         let bytes = self.passed(number, bytes)?;
-        let mut windows = self.windows.lock();
-        if windows.len() >= WINDOWS {
-            windows.pop_front();
-        }
-        windows.push_back((number, bytes.clone()));
+        reading.hold(number, &bytes);
         Ok(bytes)
+    }
+
+    /// The window as its parts give it, checked. Where the layer is read in order, and the threads have nothing better to do,
+    /// they begin the next one.
+    fn made(&self, reading: &Reading, number: u64, come: Come) -> Result<Bytes> {
+        let threads = Threads::of_process();
+        let busy = threads.are_busy();
+        let groups = self.groups(number);
+        let (parts, room) = come.begun.map_or_else(
+            || (self.parts_of(&groups), None),
+            |ahead| (ahead.parts, Some(ahead.room)),
+        );
+        drop(come.edge);
+        threads.order(&parts, Urgency::Now);
+        // Waited for from here on, and so no longer ahead.
+        drop(room);
+        if come.in_order && !busy {
+            reading.look_ahead(self.begun(number.saturating_add(1)));
+        }
+        let (bytes, edge) = self.put_together(parts, &groups)?;
+        reading.end_with(number, edge);
+        self.windows.put(&self.id, number, &bytes);
+        if let Some(kept) = &self.windows.on_disk {
+            // A node's disk that is full or broken costs time, and no bytes.
+            let _made_again_then = kept.put(&self.id, number, &bytes);
+        }
+        Ok(bytes)
+    }
+
+    /// Begins a window that nobody has asked for, if there is room.
+    fn begun(&self, number: u64) -> Option<Ahead> {
+        let groups = self.groups(number);
+        let threads = Threads::of_process();
+        let known =
+            || self.windows.get(&self.id, number).is_some() || self.windows.is_on_disk(&self.id, number);
+        if groups.is_empty() || known() {
+            return None;
+        }
+        let table = &self.recipe.table;
+        let numbers = table.parts_of(&groups);
+        let length = table.start_of(numbers.end) - table.start_of(numbers.start);
+        let room = threads.room_ahead(index64(length))?;
+        let parts = self.parts_of(&groups);
+        threads.order(&parts, Urgency::Ahead);
+        Some(Ahead { number, parts, room })
+    }
+
+    /// The parts of these groups; those that somebody has already are the same.
+    fn parts_of(&self, groups: &Range<u64>) -> Vec<Arc<Part>> {
+        let mut known = self.parts.lock();
+        known.retain(|(_, part)| part.strong_count() > 0);
+        let numbers = self.recipe.table.parts_of(groups);
+        let mut parts = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let mut found = known.iter().filter(|(known, _)| *known == number);
+            let found = found.find_map(|(_, part)| part.upgrade().filter(|part| part.is_sound()));
+            parts.push(found.unwrap_or_else(|| {
+                let maker: Arc<dyn Make> = Arc::clone(&self.recipe) as Arc<dyn Make>;
+                let part = Part::new(maker, number);
+                known.push((number, Arc::downgrade(&part)));
+                part
+            }));
+        }
+        parts
+    }
+
+    /// The bytes of these groups out of their parts, each group checked, and the last part. Each other is let go of once it
+    /// is copied.
+    fn put_together(&self, parts: Vec<Arc<Part>>, groups: &Range<u64>) -> Result<(Bytes, Option<Arc<Part>>)> {
+        let table = &self.recipe.table;
+        let wanted = table.bytes_of(groups);
+        let mut bytes = Vec::with_capacity(index64(wanted.end - wanted.start));
+        let mut last = None;
+        for part in parts {
+            let made = part.bytes()?;
+            let start = table.start_of(part.number());
+            let from = index64(wanted.start.saturating_sub(start)).min(made.len());
+            let to = index64(wanted.end.saturating_sub(start)).min(made.len());
+            bytes.extend_from_slice(made.get(from..to).unwrap_or_default());
+            last = Some(part);
+        }
+        let checked = table.check_groups(groups, &bytes);
+        checked.map_err(|err| self.recipe.origin.fault(err.into()))?;
+        Ok((Bytes::from(bytes), last))
     }
 
     /// The window, once the digest has taken it up.
     fn passed(&self, number: u64, bytes: Bytes) -> Result<Bytes> {
-        let last = (number + 1) * WINDOW_GROUPS >= self.table.groups();
+        let last = self.groups(number).end == self.recipe.table.groups();
         if self.digesting.goes_on(number, &bytes, last) {
             return Ok(bytes);
         }
@@ -316,57 +439,15 @@ impl Remade {
             "its recipe gives other bytes than those of {}",
             self.digesting.digest.to_digest()
         );
-        Err(Error::malformed(&self.origin.name, why))
+        Err(Error::malformed(&self.recipe.origin.name, why))
     }
 
     /// The window as the node's disk has it, if that is what the outboard says.
-    fn kept_before(&self, number: u64, groups: &Range<u64>) -> Option<Bytes> {
-        let (windows, layer) = self.kept.as_ref()?;
-        let bytes = windows.get(layer, number).ok()??;
-        let start = groups.start * len64(GROUP);
-        let checked = self.table.checked(start, &bytes, groups.clone()).ok()?;
-        Some(Bytes::from(checked))
-    }
-
-    /// Makes these groups, their parts on all cores.
-    fn make(&self, groups: Range<u64>) -> std::result::Result<Bytes, Fault> {
-        let parts = self.table.parts_of(&groups);
-        let edge = self.edge.lock().clone().filter(|(part, _)| *part == parts.start);
-        let first = parts.start;
-        let next = AtomicUsize::new(first + usize::from(edge.is_some()));
-        let made: Mutex<Vec<(usize, std::result::Result<Bytes, Fault>)>> = Mutex::default();
-        made.lock().extend(edge.map(|(part, bytes)| (part, Ok(bytes))));
-        let work = || loop {
-            let part = next.fetch_add(1, Ordering::Relaxed);
-            if part >= parts.end {
-                return;
-            }
-            let bytes = self.table.part(&self.origin, part).map(Bytes::from);
-            let failed = bytes.is_err();
-            made.lock().push((part, bytes));
-            if failed {
-                next.store(parts.end, Ordering::Relaxed);
-            }
-        };
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        std::thread::scope(|scope| {
-            for _ in 1..cores.min(parts.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let mut made = made.into_inner();
-        made.sort_by_key(|(part, _)| *part);
-        let mut bytes = Vec::new();
-        let mut last = None;
-        for (part, piece) in made {
-            let piece = piece?;
-            bytes.extend_from_slice(&piece);
-            last = Some((part, piece));
-        }
-        let checked = self.table.checked(self.table.start_of(first), &bytes, groups)?;
-        *self.edge.lock() = last;
-        Ok(Bytes::from(checked))
+    fn kept_before(&self, number: u64) -> Option<Bytes> {
+        let kept = self.windows.on_disk.as_ref()?;
+        let bytes = kept.get(&self.id, number).ok()??;
+        let checked = self.recipe.table.check_groups(&self.groups(number), &bytes);
+        checked.ok().map(|()| Bytes::from(bytes))
     }
 }
 

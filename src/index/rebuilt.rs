@@ -63,6 +63,11 @@ impl RebuiltWindows {
         self.db.get(key(layer, window)).map_err(self.failed())
     }
 
+    /// Whether there are any bytes kept of that window of that layer.
+    pub fn has(&self, layer: &BlobId, window: u64) -> bool {
+        matches!(self.db.get_pinned(key(layer, window)), Ok(Some(_)))
+    }
+
     /// Keeps a window. Durable some time later, or not at all.
     pub fn put(&self, layer: &BlobId, window: u64, bytes: &[u8]) -> Result<()> {
         let mut unlogged = WriteOptions::default();

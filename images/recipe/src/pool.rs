@@ -7,6 +7,7 @@ use crate::deflate::segment::{Input, attempt};
 use crate::deflate::token::Token;
 use crate::ladder::{Hints, Segment, choose};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 /// A segment to be recorded: its plaintext with what lies around it, and how the stream writes it.
@@ -78,8 +79,17 @@ pub fn threads() -> usize {
 fn work(orders: &Receiver<Order>) {
     let mut models = Models::default();
     for (job, reply) in orders {
+        let recorded = catch_unwind(AssertUnwindSafe(|| run(&mut models, &job))).unwrap_or_else(|_| {
+            // What it left of the models is of no use to the next segment. This one is kept as it is.
+            models = Models::default();
+            Recorded {
+                made: None,
+                errors: usize::MAX,
+                searched: false,
+            }
+        });
         // Whoever asked may have given up.
-        let _ = reply.send(run(&mut models, &job));
+        let _ = reply.send(recorded);
     }
 }
 
@@ -121,5 +131,42 @@ fn run(models: &mut Models, job: &Job) -> Recorded {
         made,
         errors,
         searched: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deflate::inflate::Shape;
+
+    /// A segment beyond the bytes that it should be in: no reader of a stream makes such a one.
+    fn beyond() -> Job {
+        Job {
+            bytes: Vec::new(),
+            start: 10,
+            end: 11,
+            offset: 0,
+            tokens: vec![Token::literal(b'a')],
+            blocks: vec![Block {
+                shape: Shape::Fixed,
+                last: true,
+                tokens: 1,
+                plain: 1,
+                padding: 0,
+            }],
+            limit: 1 << 20,
+            encoder: Some(Encoder::Go { level: 6 }),
+            tolerated: None,
+            hints: Hints::default(),
+        }
+    }
+
+    #[test]
+    fn a_model_that_panics_predicts_nothing_and_the_threads_go_on() {
+        let answers: Vec<_> = (0..threads() * 2 + 1).map(|_| submit(beyond())).collect();
+        for answer in answers {
+            let recorded = answer.recv().expect("a thread");
+            assert!(recorded.made.is_none() && !recorded.searched);
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::skeleton::{self, Piece, STRETCH, take};
 use crate::table::{Damage, Part, Source, StretchEntry, Table, damage};
 use std::cell::RefCell;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
     /// The models take memory that is made once a thread.
@@ -24,16 +25,17 @@ impl Table {
     /// The parts that have bytes of these groups.
     #[must_use]
     pub fn parts_of(&self, groups: &Range<u64>) -> Range<usize> {
-        let (start, end) = self.bytes_of(groups);
+        let Range { start, end } = self.bytes_of(groups);
         let first = self.parts.partition_point(|part| part.end <= start);
         let last = self.parts.partition_point(|part| part.end < end);
         first..(last + 1).min(self.parts.len())
     }
 
-    /// First byte, and the one behind the last, of these groups.
-    fn bytes_of(&self, groups: &Range<u64>) -> (u64, u64) {
+    /// Where these groups' bytes are in the original.
+    #[must_use]
+    pub fn bytes_of(&self, groups: &Range<u64>) -> Range<u64> {
         let at = |group: u64| group.saturating_mul(GROUP as u64).min(self.size);
-        (at(groups.start), at(groups.end))
+        at(groups.start)..at(groups.end)
     }
 
     /// Where part number `index` starts in the original.
@@ -55,26 +57,29 @@ impl Table {
         for index in parts.clone() {
             bytes.append(&mut self.part(source, index)?);
         }
-        Ok(self.checked(self.start_of(parts.start), &bytes, groups)?)
+        let (start, wanted) = (self.start_of(parts.start), self.bytes_of(&groups));
+        bytes.truncate((wanted.end - start) as usize);
+        bytes.drain(..(wanted.start - start) as usize);
+        self.check_groups(&groups, &bytes)?;
+        Ok(bytes)
     }
 
-    /// The bytes of `groups` out of `bytes`, which start at `start` in the original and reach beyond them.
+    /// Checks that `bytes` are the original's of these groups.
     ///
     /// # Errors
-    /// [`Damage`] where they are not the original's.
-    pub fn checked(&self, start: u64, bytes: &[u8], groups: Range<u64>) -> Result<Vec<u8>, Damage> {
-        let (from, to) = self.bytes_of(&groups);
-        let within = from.checked_sub(start).zip(to.checked_sub(start));
-        let Some(bytes) = within.and_then(|(from, to)| bytes.get(from as usize..to as usize)) else {
+    /// [`Damage`] where they are not.
+    pub fn check_groups(&self, groups: &Range<u64>, bytes: &[u8]) -> Result<(), Damage> {
+        let wanted = self.bytes_of(groups);
+        if bytes.len() as u64 != wanted.end - wanted.start {
             return damage("its parts give too little");
-        };
-        for (group, part) in groups.zip(bytes.chunks(GROUP)) {
+        }
+        for (group, part) in groups.clone().zip(bytes.chunks(GROUP)) {
             if !self.outboard.check(group, part) {
                 let at = group * GROUP as u64;
                 return damage(format!("it does not give the layer's bytes from {at} on"));
             }
         }
-        Ok(bytes.to_vec())
+        Ok(())
     }
 
     /// The bytes of part number `index`, not checked yet.
@@ -108,7 +113,12 @@ impl Table {
             offset: from - stream.0,
         };
         let out = BitWriter::carrying(part.carry, u32::from(part.phase));
-        let written = MODELS.with_borrow_mut(|models| rebuild(*encoder, models, &input, &own, out));
+        let run = || MODELS.with_borrow_mut(|models| rebuild(*encoder, models, &input, &own, out));
+        let Ok(written) = catch_unwind(AssertUnwindSafe(run)) else {
+            // What it left of the models is of no use to the next part.
+            MODELS.take();
+            return Ok(damage(format!("the model of {encoder} fails on a part of it"))?);
+        };
         let (bytes, ..) = written.map_err(|err| Damage(err.to_string()))?.finish();
         self.whole(part, index, bytes).map_err(Into::into)
     }

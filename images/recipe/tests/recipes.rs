@@ -186,6 +186,21 @@ fn a_member_more_costs_the_recipe_what_two_parts_do() {
 }
 
 #[test]
+fn a_model_that_panics_is_an_error_and_the_next_part_comes() {
+    let gzip = run(Command::new("gzip").arg("-6"), &sample(4 << 20));
+    let (taken, mut table) = check(&gzip);
+    let made = |at: &usize| table.parts[at - 1].encoder > 0 && table.parts[*at].encoder > 0;
+    let at = (1..table.parts.len()).rev().find(made).unwrap();
+    let right = table.part(&taken, at).unwrap();
+    // A segment beyond the end of the tar: a table that was read cannot say so.
+    let plain = std::mem::replace(&mut table.plain, 1000);
+    let error = table.part(&taken, at).unwrap_err();
+    assert!(error.0.contains("the model of gzip:6 fails"), "{error}");
+    table.plain = plain;
+    assert!(table.part(&taken, at).unwrap() == right);
+}
+
+#[test]
 fn what_is_no_gzip_is_refused() {
     let gzip = run(Command::new("gzip").arg("-6"), &sample(1 << 20));
     let refused = |bytes: &[u8]| {

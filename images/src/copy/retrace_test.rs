@@ -154,7 +154,7 @@ fn a_recipe_of_another_layer_does_not_even_open() {
 
 #[test]
 fn a_layer_under_a_digest_that_is_not_its_own_never_comes_whole() {
-    // Several windows of 2 MiB: the first ones leave, the last one does not.
+    // Several windows of 1 MiB: the first ones leave, the last one does not.
     let bytes = layer(&noise(5_000_000, 1));
     let digest = Sha256::of(b"a digest that somebody trusts");
     let (medium, disk) = disk(|ingest| {
@@ -174,4 +174,71 @@ fn a_layer_under_a_digest_that_is_not_its_own_never_comes_whole() {
         );
     }
     assert!(!is_whole(&medium));
+}
+
+/// A disk with one layer of several windows of 1 MiB, and the layer.
+fn disk_of_windows() -> (Disk, Vec<u8>) {
+    let bytes = layer(&noise(13_000_000, 3));
+    let (_, disk) = disk(|ingest| {
+        let parts = parts(ingest, &bytes);
+        let size = bytes.len().try_into().unwrap();
+        let Identity { sha256, blob_id, .. } = parts.identity;
+        let stored = ingest
+            .remade_blob(&sha256, &blob_id, size, &parts.recipe, &parts.tree)
+            .unwrap();
+        ingest.put_blob(&stored, None).unwrap();
+    });
+    (disk, bytes)
+}
+
+#[test]
+fn a_layer_read_in_order_has_the_bytes_that_it_has_read_in_any_order() {
+    let (disk, bytes) = disk_of_windows();
+    let digest = Sha256::of(&bytes);
+    assert!(read(&disk, &digest).unwrap() == bytes);
+    let reader = disk.open_blob(&disk.blob(&digest).unwrap().unwrap());
+    let piece = 700_000;
+    let mut places: Vec<usize> = (0..bytes.len()).step_by(piece).collect();
+    for pass in 1..4 {
+        // Each pass another order: in order, backwards, and by leaps, with clones in turn.
+        let count = places.len();
+        places = (0..count)
+            .filter_map(|at| places.get(at * (count - pass) % count))
+            .copied()
+            .collect();
+        for at in &places {
+            let mut buf = vec![0; piece];
+            let read = reader
+                .clone()
+                .read_at(holdall::units::len64(*at), &mut buf)
+                .unwrap();
+            assert!(bytes.get(*at..*at + read) == buf.get(..read));
+            assert_eq!(read, piece.min(bytes.len() - at));
+        }
+    }
+}
+
+#[test]
+fn readers_that_go_away_in_the_middle_leave_the_others_their_layer() {
+    let (disk, bytes) = disk_of_windows();
+    let digest = Sha256::of(&bytes);
+    for windows in 1..6 {
+        let reader = disk.open_blob(&disk.blob(&digest).unwrap().unwrap());
+        // The next window has been begun when the reader goes.
+        for window in 0..windows {
+            assert!(!reader.slice_at(window << 20, 1).unwrap().is_empty());
+        }
+    }
+    assert!(read(&disk, &digest).unwrap() == bytes);
+}
+
+#[test]
+fn many_readers_at_once_all_get_the_layer() {
+    let (disk, bytes) = disk_of_windows();
+    let digest = Sha256::of(&bytes);
+    std::thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| assert!(read(&disk, &digest).unwrap() == bytes));
+        }
+    });
 }
