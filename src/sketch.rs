@@ -4,6 +4,8 @@
 
 /// Most features of one chunk.
 pub const FEATURES: usize = 16;
+/// Most features of a frame of pages.
+const FRAME_FEATURES: usize = 64;
 /// One position in this many is looked at, on average.
 const SAMPLED: u32 = 64;
 /// Chunks shorter than this have so few sampled positions that they get no features of their own.
@@ -78,6 +80,14 @@ pub fn features(bytes: &[u8]) -> Vec<Feature> {
 #[must_use]
 pub fn of_page(bytes: &[u8]) -> Vec<Feature> {
     features(bytes).into_iter().map(|f| mix(f ^ PAGE)).collect()
+}
+
+/// Leaves of the features of many pages those that stand for all of them: the smallest, so that frames which share pages agree
+/// on them.
+pub fn least(features: &mut Vec<Feature>) {
+    features.sort_unstable();
+    features.dedup();
+    features.truncate(FRAME_FEATURES);
 }
 
 /// A feature of what a chunk is called: a file's path without its digits, as versions are in them, and about where in the file

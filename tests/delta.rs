@@ -196,17 +196,43 @@ fn a_run_that_broke_off_is_taken_up_with_its_deltas() {
         }
         {
             let ingest = disk.begin(Level::Default);
-            sample::put(&ingest, std::slice::from_ref(&before)).unwrap();
-            // Only a frame that stands in a pack can be a base; until then the next version is kept by itself.
-            let known = ingest.known_blob(&Sha256::of(&before)).unwrap().unwrap();
-            ingest.read_known(&known, SIZE as u64).unwrap();
-            sample::put(&ingest, std::slice::from_ref(&after)).unwrap();
+            // The second follows at once: the first is still on its way to a pack.
+            sample::put(&ingest, &[before.clone(), after.clone()]).unwrap();
         }
         disk.add(Level::Default, &[before.clone(), after.clone()]);
         // Both once would be twice the size; a frame that was not full when the run broke off may be there twice.
         assert!(disk.bytes() < SIZE as u64 * 3 / 2, "{}", disk.bytes());
         assert!(!disk.deltas().is_empty());
         disk.assert_whole(&[&before, &after]);
+    }
+}
+
+#[test]
+fn many_writers_of_versions_of_one_thing_do_not_wait_for_each_other() {
+    let (before, after) = versions();
+    let writers = 4 * std::thread::available_parallelism().unwrap().get();
+    for round in 0..10 {
+        let disk = blank();
+        let ingest = disk.begin(Level::Default);
+        std::thread::scope(|scope| {
+            for writer in 0..writers {
+                let (ingest, mut blob) = (
+                    &ingest,
+                    if writer % 2 == 0 {
+                        before.clone()
+                    } else {
+                        after.clone()
+                    },
+                );
+                for at in (writer + round..SIZE).step_by(3_000) {
+                    blob[at] ^= 0x11;
+                }
+                scope.spawn(move || sample::put(ingest, &[blob]).unwrap());
+            }
+        });
+        ingest.commit().unwrap();
+        assert!(!disk.deltas().is_empty());
+        assert!(disk.verified(true).is_whole());
     }
 }
 

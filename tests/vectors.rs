@@ -208,7 +208,7 @@ fn roots() {
     };
     refused(
         "root-of-newer-format",
-        &changed("draft-4", "draft-9"),
+        &changed("draft-5", "draft-9"),
         Refusal::Unsupported,
         read,
     );

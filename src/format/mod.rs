@@ -15,7 +15,7 @@ pub mod superblock;
 pub mod tree;
 
 /// The name of the format this version writes and reads (FORMAT.md, Versions).
-pub const FORMAT: &str = "draft-4";
+pub const FORMAT: &str = "draft-5";
 
 /// Smallest chunk but for a blob's last, in bytes.
 pub const CHUNK_MIN: u32 = 16 * 1024;

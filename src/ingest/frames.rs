@@ -134,11 +134,15 @@ impl FrameBuilder {
         if let Some(likeness) = &belt.likeness {
             // Pages stay together, in their tree's order; as many as they are, most are like those of one frame.
             if full.kind == FrameKind::Pages {
+                sketch::least(&mut full.features);
                 full.like = likeness.find(&full.features, None, |_| false)?;
             }
-            if full.like.is_none() {
-                likeness.expect(&full.features, &full.ticket);
-            }
+        }
+        let _in_order = pipeline.in_order();
+        if let Some(likeness) = &belt.likeness
+            && full.like.is_none()
+        {
+            likeness.expect(&full.features, &full.ticket);
         }
         let frame = PlainFrame {
             kind: full.kind,

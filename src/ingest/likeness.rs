@@ -1,7 +1,7 @@
 //! Which frame a chunk is like: the base that a delta with it is compressed against.
 //!
-//! Features of what this run has handed in last are in memory, those of before in the host's index. A frame
-//! that is still on its way serves as a base too, so that what is written does not depend on how quick the encoders are.
+//! Features of what this run has handed in last are in memory, those of before in the host's index. A frame that is still on its
+//! way serves as a base too, so that the next version of something is kept as its difference however busy the encoders are.
 
 use super::ticket::{Pending, Ticket};
 use crate::error::Result;
@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// How many of a chunk's features a frame must have: one alone is often a header that everything of a kind has.
 const ENOUGH: usize = 2;
+/// The share of them that it must have, one in this many, where there are many.
+const SHARE: usize = 16;
 
 /// Features that are in memory at once.
 const HELD: usize = 50_000;
@@ -62,14 +64,15 @@ impl Likeness {
             let Some(frame) = self.frame_of(feature)? else {
                 continue;
             };
-            match votes.iter_mut().find(|(known, _)| *known == frame) {
+            match votes.iter_mut().find(|(known, _)| known.is_same(&frame)) {
                 Some((_, count)) => *count += weight,
                 None => votes.push((frame, weight)),
             }
         }
+        let enough = ENOUGH.max(features.len() / SHARE).min(features.len().max(1));
         let best = votes
             .into_iter()
-            .filter(|(_, count)| *count >= ENOUGH.min(features.len().max(1)))
+            .filter(|(_, count)| *count >= enough)
             .max_by_key(|(frame, count)| (*count, preferred(frame)));
         Ok(best.map(|(frame, _)| frame))
     }
@@ -126,8 +129,10 @@ impl Likeness {
 
     /// That pack is whole: what is known of its frames goes into the index.
     pub(super) fn settle(&self, pack: PackNumber) -> Result<()> {
-        let fresh = std::mem::take(&mut *self.fresh.lock());
+        let mut fresh = self.fresh.lock();
         self.index.put_features(&fresh)?;
+        fresh.clear();
+        drop(fresh);
         self.index.learn(pack)
     }
 }

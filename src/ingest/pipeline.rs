@@ -16,7 +16,7 @@ use crate::pack::{Bases, EncodedFrame, Encoder, Level, PackWriter, PlainFrame};
 use crate::sketch::Feature;
 use crate::units::PackNumber;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -169,6 +169,8 @@ pub(super) struct Job<F> {
 #[derive(Debug)]
 pub(super) struct Pipeline {
     belt: Arc<Belt>,
+    /// Held while a frame is made known as a base and handed in: see [`Pipeline::in_order`].
+    order: Mutex<()>,
     frames: Option<Sender<Job<PlainFrame>>>,
     encoders: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<Result<Vec<SetRecord>>>>,
@@ -212,10 +214,18 @@ impl Pipeline {
         let writer = thread.spawn(move || writer.run(&to_write)).map_err(spawned)?;
         Ok(Self {
             belt: Arc::clone(belt),
+            order: Mutex::default(),
             frames: Some(frames),
             encoders,
             writer: Some(writer),
         })
+    }
+
+    /// Whoever hands frames in takes its turn. An encoder waits for the base of its delta, so the base has to be on its way
+    /// before anybody can hand in a delta of it: otherwise all encoders may wait for a frame that finds no place in the queue.
+    /// Encoders and the writer never take it.
+    pub(super) fn in_order(&self) -> MutexGuard<'_, ()> {
+        self.order.lock()
     }
 
     /// Hands a frame in; waits where the pipeline is full.
@@ -264,7 +274,7 @@ fn encode(
             continue;
         }
         // A base that cannot be had (rotten, or the index is wrong about it) is none: the frame stands by itself. One that is on its
-        // way was handed in before and waits for nobody, so that it can be waited for here.
+        // way was handed in before and is no delta itself, so that it can be waited for here.
         let base = job
             .like
             .as_ref()

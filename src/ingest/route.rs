@@ -49,7 +49,7 @@ impl Routes {
                 return self.own.add(id, bytes, &[], belt, pipeline);
             };
             let mut features = sketch::features(bytes);
-            let open = |base: &Pending| self.deltas.iter().any(|(known, _)| known == base);
+            let open = |base: &Pending| self.deltas.iter().any(|(known, _)| known.is_same(base));
             let base = likeness.find(&features, name, open)?;
             features.extend(name);
             match base {
@@ -63,7 +63,7 @@ impl Routes {
 
     /// The frame for what is like that base.
     fn delta(&mut self, base: Pending, belt: &Belt, pipeline: &Pipeline) -> Result<&mut FrameBuilder> {
-        let entry = match self.deltas.iter().position(|(known, _)| *known == base) {
+        let entry = match self.deltas.iter().position(|(known, _)| known.is_same(&base)) {
             Some(at) => self.deltas.remove(at),
             None => {
                 if self.deltas.len() >= OPEN {

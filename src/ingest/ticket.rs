@@ -92,20 +92,17 @@ pub(super) enum Pending {
     Ticket(Arc<Ticket>, u32),
 }
 
-impl PartialEq for Pending {
-    /// Whether both stand for the same place, as far as that can be told without waiting.
-    fn eq(&self, other: &Self) -> bool {
-        match (self.known(), other.known(), self, other) {
-            (Some(a), Some(b), ..) => a == b,
-            (None, None, Self::Ticket(a, start), Self::Ticket(b, other)) => {
-                Arc::ptr_eq(a, b) && start == other
-            }
-            _ => false,
-        }
-    }
-}
-
 impl Pending {
+    /// Whether both stand for the same place, as far as that can be told without waiting.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        if let (Self::Ticket(a, start), Self::Ticket(b, other)) = (self, other)
+            && Arc::ptr_eq(a, b)
+        {
+            return start == other;
+        }
+        self.known().is_some_and(|place| other.known() == Some(place))
+    }
+
     /// Whether its frame was appended already: waiting for it takes no time.
     pub(super) fn is_placed(&self) -> bool {
         self.known().is_some()
