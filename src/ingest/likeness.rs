@@ -6,6 +6,7 @@
 use super::ticket::{Pending, Ticket};
 use crate::error::Result;
 use crate::format::content::Place;
+use crate::ids::PageHash;
 use crate::index::Index;
 use crate::sketch::Feature;
 use crate::units::PackNumber;
@@ -124,10 +125,10 @@ impl Likeness {
         self.fresh.lock().extend(features);
     }
 
-    /// That pack is whole: what is known of its frames goes into the index.
-    pub(super) fn settle(&self, pack: PackNumber) -> Result<()> {
+    /// The pack with that number and leaf is whole: what is known of its frames goes into the index.
+    pub(super) fn settle(&self, pack: PackNumber, leaf: &PageHash) -> Result<()> {
         let fresh = std::mem::take(&mut *self.fresh.lock());
-        self.index.put_features(&fresh)?;
-        self.index.learn(pack)
+        self.index.add_features(&fresh)?;
+        self.index.learn(pack, leaf)
     }
 }

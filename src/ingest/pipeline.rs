@@ -383,7 +383,7 @@ impl Writer {
             .index
             .put_pack(number, &written.frames, &written.chunks)?;
         if let Some(likeness) = &self.belt.likeness {
-            likeness.settle(number)?;
+            likeness.settle(number, &written.record.leaf)?;
         }
         // The index knows them first, so that no look-up misses them in between.
         let mut open = self.belt.open.lock();
