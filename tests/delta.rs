@@ -15,10 +15,11 @@ use holdall::format::frame::{Base, Codec, FrameChunk, FrameHeader, FrameKind};
 use holdall::format::pack::FrameRecord;
 use holdall::generation;
 use holdall::ids::{ChunkId, FrameHash, MediumId, Sha256};
-use holdall::ingest::{self, Ingest, IngestOptions};
+use holdall::ingest::{self, Ingest, IngestOptions, Reindexed};
 use holdall::medium::{Medium, MediumFile, MediumLock, MediumWriter, MemoryMedium, SlotNumber};
 use holdall::monitor::{Monitor, Silent};
 use holdall::pack::{self, EncodedFrame, Level, PackTables, PackWriter};
+use holdall::sketch;
 use holdall::units::{Generation, PackNumber, index};
 use holdall::verify::{Report, VerifyOptions, verify};
 use std::collections::HashMap;
@@ -97,6 +98,12 @@ impl Written {
         let mut frames = self.frames();
         frames.retain(|(_, frame)| frame.codec == Codec::ZstdDelta);
         frames
+    }
+
+    /// The first frame of files.
+    fn first_frame(&self) -> (PackNumber, FrameRecord) {
+        let mut frames = self.frames().into_iter();
+        frames.find(|(_, f)| f.kind == FrameKind::Plaintext).unwrap()
     }
 
     fn verified(&self, full: bool) -> Report {
@@ -289,6 +296,20 @@ fn add_from(disk: &Written, state: &Path, blob: &[u8]) -> (u64, usize) {
     (disk.bytes() - was, of_it.count())
 }
 
+fn reindexed(
+    medium: &Arc<dyn Medium>,
+    state: &Path,
+    likeness: bool,
+    monitor: &dyn Monitor,
+) -> holdall::Result<Reindexed> {
+    let options = IngestOptions {
+        level: Level::Default,
+        state: state.to_owned(),
+        interrupted: Arc::default(),
+    };
+    ingest::reindex(medium, &options, likeness, monitor)
+}
+
 #[test]
 fn another_host_says_that_it_knows_no_bases_and_finds_them_when_asked() {
     const LARGE: usize = 6 << 20;
@@ -306,23 +327,22 @@ fn another_host_says_that_it_knows_no_bases_and_finds_them_when_asked() {
     assert_eq!(add_from(&disk, here, &change(0)).1, 0);
     let (grown, said) = add_from(&disk, here, &change(1));
     assert!(grown < LARGE as u64 / 2 && said == 0, "{grown} {said}");
-    // Elsewhere it is said once, and what is added there is known from then on.
+    // Elsewhere it is said each time, and what is added there is known from then on.
     let (grown, said) = add_from(&disk, elsewhere, &change(2));
     assert!(grown > LARGE as u64 / 2 && said == 1, "{grown} {said}");
     let (grown, said) = add_from(&disk, elsewhere, &change(3));
-    assert!(grown < LARGE as u64 / 2 && said == 0, "{grown} {said}");
+    assert!(grown < LARGE as u64 / 2 && said == 1, "{grown} {said}");
     // Asked to, a third host finds out by itself, stopped in between or not.
-    let mut options = IngestOptions {
+    let options = IngestOptions {
         level: Level::Default,
         state: learnt.to_owned(),
         interrupted: Arc::new(true.into()),
     };
     let stopped = ingest::reindex(&disk.shared, &options, true, &Silent);
     assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
-    options.interrupted = Arc::default();
-    let tables = ingest::reindex(&disk.shared, &options, false, &Silent).unwrap();
+    let tables = reindexed(&disk.shared, learnt, false, &Silent).unwrap();
     assert!(tables.unlearnt_bytes > LARGE as u64, "{tables:?}");
-    let all = ingest::reindex(&disk.shared, &options, true, &Silent).unwrap();
+    let all = reindexed(&disk.shared, learnt, true, &Silent).unwrap();
     assert_eq!((all.chunks, all.unlearnt_bytes), (tables.chunks, 0));
     let last = change(4);
     let (grown, said) = add_from(&disk, learnt, &last);
@@ -335,21 +355,12 @@ fn what_is_damaged_is_no_base_and_is_counted() {
     let (before, after) = versions();
     let disk = blank();
     disk.add(Level::Fast, std::slice::from_ref(&before));
-    let (pack, frame) = disk
-        .frames()
-        .into_iter()
-        .find(|(_, f)| f.kind == FrameKind::Plaintext)
-        .unwrap();
+    let (pack, frame) = disk.first_frame();
     let last = index(frame.offset.get() + frame.frame_bytes) - 1;
     disk.medium
         .tamper(MediumFile::Pack(pack), |bytes| bytes[last] ^= 1);
-    let options = IngestOptions {
-        level: Level::Default,
-        state: disk.state.path().to_owned(),
-        interrupted: Arc::default(),
-    };
     let said = Warnings::default();
-    ingest::reindex(&disk.shared, &options, true, &said).unwrap();
+    reindexed(&disk.shared, disk.state.path(), true, &said).unwrap();
     let said = said.0.into_inner().unwrap();
     assert!(
         said.len() == 1 && said[0].contains("1 of its frames cannot be read"),
@@ -365,15 +376,134 @@ fn what_is_damaged_is_no_base_and_is_counted() {
     );
 }
 
-/// A medium that counts how often the bytes at each place of its packs are read.
-#[derive(Debug)]
-struct Counting {
-    medium: MemoryMedium,
-    reads: Mutex<HashMap<(MediumFile, u64, usize), usize>>,
+#[test]
+fn what_was_added_at_the_fast_level_is_said_though_the_rest_is_known() {
+    let disk = blank();
+    let here = disk.state.path();
+    assert_eq!(add_from(&disk, here, &versions().0).1, 0);
+    disk.add(Level::Fast, &[sample::noise(6 << 20, 3)]);
+    assert_eq!(add_from(&disk, here, b"a little").1, 1);
+    reindexed(&disk.shared, here, true, &Silent).unwrap();
+    assert_eq!(add_from(&disk, here, b"a little more").1, 0);
 }
 
-impl Medium for Counting {
+#[test]
+fn what_a_device_does_not_give_is_read_the_next_time() {
+    let disk = blank();
+    disk.add(Level::Fast, &[versions().0]);
+    let (pack, frame) = disk.first_frame();
+    let failing: Arc<dyn Medium> = Arc::new(Watched {
+        medium: disk.medium.clone(),
+        reads: Mutex::default(),
+        failing: Some((MediumFile::Pack(pack), u64::from(frame.offset.get()))),
+    });
+    let here = disk.state.path();
+    let error = reindexed(&failing, here, true, &Silent).unwrap_err();
+    assert!(matches!(error.root_cause(), Error::Io { .. }), "{error}");
+    assert!(
+        reindexed(&disk.shared, here, false, &Silent)
+            .unwrap()
+            .unlearnt_bytes
+            > 0
+    );
+    assert_eq!(
+        reindexed(&disk.shared, here, true, &Silent)
+            .unwrap()
+            .unlearnt_bytes,
+        0
+    );
+}
+
+#[test]
+fn a_pack_whose_frames_are_not_all_found_stays_unlearnt() {
+    let disk = blank();
+    disk.add(Level::Fast, &[versions().0]);
+    let (pack, frame) = disk.first_frame();
+    let file = MediumFile::Pack(pack);
+    let unlearnt = || {
+        let state = tempfile::tempdir().unwrap();
+        reindexed(&disk.shared, state.path(), true, &Silent)
+            .unwrap()
+            .unlearnt_bytes
+    };
+    // Without its tables, frames are found from header to header.
+    disk.medium.tamper(file, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    assert_eq!(unlearnt(), 0);
+    let header = index(frame.offset.get());
+    disk.medium.tamper(file, |bytes| bytes[header] ^= 1);
+    assert!(unlearnt() > 0);
+    disk.medium.take(file);
+    assert!(unlearnt() > 0);
+}
+
+#[test]
+fn another_pack_of_the_same_number_is_not_taken_for_learnt() {
+    let disk = blank();
+    let before = disk.medium.copy();
+    disk.add(Level::Default, &[versions().0]);
+    // As where the medium was put back to a copy of before, and written elsewhere.
+    let put_back = Written {
+        shared: Arc::new(before.clone()),
+        medium: before,
+        state: tempfile::tempdir().unwrap(),
+    };
+    put_back.add(Level::Fast, &[versions().1]);
+    assert_eq!(put_back.first_frame().0, disk.first_frame().0);
+    let here = disk.state.path();
+    assert!(
+        reindexed(&put_back.shared, here, false, &Silent)
+            .unwrap()
+            .unlearnt_bytes
+            > 0
+    );
+}
+
+#[test]
+fn a_pack_that_was_taken_over_is_learnt_even_if_nothing_in_it_can_be_a_base() {
+    // One byte over and over: nothing in it tells it from others.
+    let mut plain = (1..=u8::MAX).map(|byte| vec![byte; 5_000]);
+    let plain = plain.find(|bytes| sketch::features(bytes).is_empty()).unwrap();
+    for unfinished in [false, true] {
+        let disk = blank();
+        {
+            let ingest = disk.begin(Level::Default);
+            sample::put(&ingest, std::slice::from_ref(&plain)).unwrap();
+            // Its frame is not full: who reads it has it written.
+            let known = ingest.known_blob(&Sha256::of(&plain)).unwrap().unwrap();
+            ingest.read_known(&known, plain.len() as u64).unwrap();
+        }
+        let first = disk.medium.packs().unwrap()[0];
+        if unfinished {
+            disk.medium
+                .tamper(MediumFile::Pack(first), |bytes| bytes.truncate(bytes.len() - 9));
+        }
+        let taken_up = Written {
+            state: tempfile::tempdir().unwrap(),
+            ..disk
+        };
+        taken_up.add(Level::Default, std::slice::from_ref(&plain));
+        let state = taken_up.state.path();
+        let found = reindexed(&taken_up.shared, state, false, &Silent).unwrap();
+        assert_eq!(found.unlearnt_bytes, 0, "{unfinished} {found:?}");
+    }
+}
+
+/// A medium that counts how often the bytes at each place of its packs are read, and does not give those at one of them.
+#[derive(Debug)]
+struct Watched {
+    medium: MemoryMedium,
+    reads: Mutex<HashMap<(MediumFile, u64, usize), usize>>,
+    failing: Option<(MediumFile, u64)>,
+}
+
+impl Medium for Watched {
     fn read(&self, file: MediumFile, offset: u64, len: usize) -> holdall::Result<bytes::Bytes> {
+        if self.failing == Some((file, offset)) {
+            return Err(Error::io(
+                self.medium.place(file),
+                std::io::Error::other("no answer"),
+            ));
+        }
         *self.reads.lock().unwrap().entry((file, offset, len)).or_default() += 1;
         self.medium.read(file, offset, len)
     }
@@ -427,12 +557,13 @@ fn a_base_of_many_deltas_is_read_once_when_a_run_is_taken_up() {
             sample::put(&ingest, std::slice::from_ref(&version)).unwrap();
         }
     }
-    let counting = Arc::new(Counting {
+    let counting = Arc::new(Watched {
         medium: disk.medium.clone(),
         reads: Mutex::default(),
+        failing: None,
     });
     let taken_up = Written {
-        shared: Arc::<Counting>::clone(&counting),
+        shared: Arc::<Watched>::clone(&counting),
         ..disk
     };
     let ingest = taken_up.begin(Level::Default);

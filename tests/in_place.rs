@@ -258,6 +258,52 @@ fn a_damaged_recipe_is_said_and_all_else_is_shown() {
 }
 
 #[test]
+fn a_damaged_layer_without_a_tree_is_said_and_all_else_is_shown() {
+    let stage = Stage::new();
+    stage.init();
+    // No tree, for what comes last in it: to say so it is read to there.
+    let treeless = tar(&[file("a", &noise(1 << 20, 7)), file("b", b"x"), file("b/c", b"x")]);
+    let other = tar(&[file("other", &noise(300_000, 8))]);
+    for (n, layer) in [&treeless, &other].into_iter().enumerate() {
+        let mut layout = Layout::new(stage.path(&format!("layout-{n}")));
+        let name = format!("docker.io/acme/treeless:{n}");
+        image(&mut layout, &name, std::slice::from_ref(layer), &[diff_id(layer)]);
+        stage.add(&[layout.source()]).code(0);
+    }
+    let found = kept(&stage, &diff_id(&treeless));
+    assert!(found["why"].as_str().unwrap().contains("no directory"), "{found}");
+
+    let disk = stage.disk();
+    let medium = DirectoryMedium::open(&disk).unwrap();
+    let mut of_treeless = 0;
+    for pack in medium.packs().unwrap() {
+        let path = disk.join(format!("packs/{pack:06}.pack"));
+        let bytes = std::fs::read(&path).unwrap();
+        for frame in holdall::pack::scan(&medium, pack).unwrap().frames {
+            let mut rotten = bytes.clone();
+            rotten[(frame.offset.get() + frame.frame_bytes) as usize - 1] ^= 1;
+            std::fs::write(&path, &rotten).unwrap();
+            let listed = stage.run(["ls", "--layers", "--json", disk.to_str().unwrap()]);
+            let json = listed.json();
+            let layers = json["layers"].as_array().unwrap();
+            let damaged: Vec<&Value> = layers.iter().filter(|l| !l["damage"].is_null()).collect();
+            if damaged.is_empty() && json["damaged"].is_null() {
+                listed.code(0);
+                continue;
+            }
+            listed.code(3);
+            if damaged.iter().any(|l| l["digest"] == diff_id(&treeless).as_str()) {
+                assert_eq!(layers.len(), 2, "{layers:?}");
+                of_treeless += 1;
+            }
+        }
+        std::fs::write(&path, &bytes).unwrap();
+    }
+    // Its first bytes are of one frame; those behind it count as well.
+    assert!(of_treeless > 2, "{of_treeless}");
+}
+
+#[test]
 fn an_image_whose_config_lies_about_its_layers_is_carried_and_not_run() {
     let stage = Stage::new();
     stage.init();

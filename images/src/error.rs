@@ -200,11 +200,15 @@ impl Error {
         }
     }
 
-    /// A failure while reading: an error of this crate that went through [`std::io::Read`] comes out
-    /// as it went in.
+    /// A failure while reading: an error of this crate, or of the store, that went through [`std::io::Read`] comes
+    /// out as it went in.
     pub(crate) fn read(place: impl Into<String>, source: std::io::Error) -> Self {
-        match source.downcast::<Self>() {
-            Ok(inner) => inner,
+        let source = match source.downcast::<Self>() {
+            Ok(inner) => return inner,
+            Err(source) => source,
+        };
+        match source.downcast::<holdall::Error>() {
+            Ok(inner) => Self::Store(inner),
             Err(source) => Self::Io {
                 place: place.into(),
                 source,

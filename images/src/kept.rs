@@ -11,7 +11,8 @@ use holdall::reader::{Blob, Disk};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-/// Pieces of a layer that are looked at for why it is no tree, compressed and not: of 256 KiB, and of 1 MiB at most.
+/// Pieces of a layer that are looked at for why it is no tree: of 256 KiB at most as it is kept, of 1 MiB at most decompressed.
+/// That is 16 MiB read, and 64 MiB decompressed, at most.
 const LOOKED_AT: u32 = 64;
 
 /// How a layer's bytes are kept.
@@ -110,7 +111,7 @@ fn stack_of(disk: &Disk, manifest: &Blob) -> Result<Option<Stack>> {
     )
 }
 
-/// Why there is no tree of that layer, as far as its beginning tells: a few mebibytes are read.
+/// Why there is no tree of that layer, as far as its beginning tells: at most 16 MiB are read, or come to 64 MiB decompressed.
 ///
 /// # Errors
 /// Where its bytes cannot be read.

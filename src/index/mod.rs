@@ -19,14 +19,14 @@ use crate::format::pack::{ChunkRecord, FrameRecord};
 use crate::ids::{ChunkId, MediumId, PageHash, Sha256};
 use crate::sketch::Feature;
 use crate::units::{PackNumber, index};
-use rocksdb::{BlockBasedOptions, Cache, DB, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
-use std::collections::{BTreeSet, HashMap};
+use rocksdb::{BlockBasedOptions, Cache, DB, Options, WriteBatch, WriteOptions};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 const CHUNK: u8 = b'c';
 const RECORD: u8 = b'b';
 const FEATURE: u8 = b'f';
-/// Packs whose features are here.
+/// Packs whose features are here, each with its leaf: after a rollback another pack may have the number.
 const LEARNT: u8 = b'g';
 /// Bits of a feature that are its key: with fewer than 2^25 rows of some 20 bytes the index stays bounded, whatever is written.
 /// Two features with one key cost no more than a wrong guess.
@@ -197,34 +197,22 @@ impl Index {
         Ok(Some(frame))
     }
 
-    /// Enters the features of packs that are whole: all that they will have.
-    pub fn put_features(&self, features: &HashMap<Feature, Place>) -> Result<()> {
-        self.add_features(features)?;
-        let packs: BTreeSet<PackNumber> = features.values().map(|place| place.pack).collect();
-        packs.into_iter().try_for_each(|pack| self.learn(pack))
-    }
-
-    /// Says that the features of that pack are here, if it has any.
-    pub fn learn(&self, pack: PackNumber) -> Result<()> {
+    /// Says that the features of the pack with that number and leaf are here, all that it has.
+    pub fn learn(&self, pack: PackNumber, leaf: &PageHash) -> Result<()> {
         let key = key(LEARNT, &pack.get().to_be_bytes());
-        self.db.put_opt(key, [], &unlogged()).map_err(self.failed())
+        self.db
+            .put_opt(key, leaf.as_bytes(), &unlogged())
+            .map_err(self.failed())
     }
 
-    /// Whether the features of that pack are here.
-    pub fn has_learnt(&self, pack: PackNumber) -> Result<bool> {
+    /// Whether the features of the pack with that number and leaf are here.
+    pub fn has_learnt(&self, pack: PackNumber, leaf: &PageHash) -> Result<bool> {
         let key = key(LEARNT, &pack.get().to_be_bytes());
         let found = self.db.get_pinned(key).map_err(self.failed())?;
-        Ok(found.is_some())
+        Ok(found.is_some_and(|found| found.as_ref() == leaf.as_bytes()))
     }
 
-    /// Whether the features of any pack are here.
-    pub fn has_learnt_any(&self) -> Result<bool> {
-        let from = IteratorMode::From(&[LEARNT], Direction::Forward);
-        let first = self.db.iterator(from).next().transpose().map_err(self.failed())?;
-        Ok(first.is_some_and(|(key, _)| key.first() == Some(&LEARNT)))
-    }
-
-    /// Enters some of the features of a pack.
+    /// Enters features of a pack: some, or all.
     pub fn add_features(&self, features: &HashMap<Feature, Place>) -> Result<()> {
         let mut batch = WriteBatch::default();
         for (n, (feature, place)) in features.iter().enumerate() {

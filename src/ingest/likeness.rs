@@ -6,6 +6,7 @@
 use super::ticket::{Pending, Ticket};
 use crate::error::Result;
 use crate::format::content::Place;
+use crate::ids::PageHash;
 use crate::index::Index;
 use crate::sketch::Feature;
 use crate::units::PackNumber;
@@ -127,12 +128,12 @@ impl Likeness {
         self.fresh.lock().extend(features);
     }
 
-    /// That pack is whole: what is known of its frames goes into the index.
-    pub(super) fn settle(&self, pack: PackNumber) -> Result<()> {
+    /// The pack with that number and leaf is whole: what is known of its frames goes into the index.
+    pub(super) fn settle(&self, pack: PackNumber, leaf: &PageHash) -> Result<()> {
         let mut fresh = self.fresh.lock();
-        self.index.put_features(&fresh)?;
+        self.index.add_features(&fresh)?;
         fresh.clear();
         drop(fresh);
-        self.index.learn(pack)
+        self.index.learn(pack, leaf)
     }
 }

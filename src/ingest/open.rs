@@ -2,7 +2,7 @@
 
 use super::likeness::Likeness;
 use super::pipeline::{Belt, Pipeline, Shown};
-use super::reindex::{learn_frame, rebuild, say_unlearnt};
+use super::reindex::{FEATURES_HELD, learn_frame, rebuild, say_unlearnt};
 use super::{Ingest, Inner, Shared};
 use crate::blob::Uncached;
 use crate::catalogue::CatalogueReader;
@@ -47,7 +47,7 @@ struct Adopted {
     records: Vec<Place>,
     /// Chunks of the resumed pack, which no index knows yet.
     open: Vec<(PackNumber, FrameRecord, Vec<ChunkRecord>)>,
-    /// What its frames look like.
+    /// What its frames look like, as far as the index does not have it.
     features: HashMap<Feature, Place>,
 }
 
@@ -75,8 +75,7 @@ impl Ingest {
             PackTables::open(medium.as_ref(), &medium_id, pack)?;
         }
         let index = Arc::new(Index::open(&options.state, &medium_id)?);
-        let rebuilt = !index.mirrors(&current.root_hash)?;
-        if rebuilt {
+        if !index.mirrors(&current.root_hash)? {
             rebuild(
                 &medium,
                 &medium_id,
@@ -87,7 +86,7 @@ impl Ingest {
             )?;
         }
         if options.level.writes_deltas() {
-            say_unlearnt(medium.as_ref(), &index, &packs, rebuilt, monitor.as_ref())?;
+            say_unlearnt(medium.as_ref(), &index, &packs, monitor.as_ref())?;
         }
         let catalogue = CatalogueReader::open(Arc::clone(&medium), &current.root)?;
         let adopted = adopt(
@@ -96,6 +95,7 @@ impl Ingest {
             &index,
             &packs,
             current.root.generation,
+            options.level,
             monitor.as_ref(),
         )?;
         packs.extend(adopted.whole.iter().copied());
@@ -191,13 +191,14 @@ impl Inner {
     }
 }
 
-/// Looks at every pack that no generation lists.
+/// Looks at every pack that no generation lists. What their frames look like is learnt where the run looks for bases.
 fn adopt(
     shared: &Arc<dyn Medium>,
     medium_id: &MediumId,
     index: &Index,
     listed: &[SetRecord],
     newest: Generation,
+    level: Level,
     monitor: &dyn Monitor,
 ) -> Result<Adopted> {
     let medium = shared.as_ref();
@@ -226,7 +227,15 @@ fn adopt(
         let kept = |pack| listed.iter().chain(&adopted.whole).any(|p| p.number == pack);
         let mut features = HashMap::new();
         let seen = |record: &FrameRecord, frame: &pack::Frame| {
+            if !level.writes_deltas() {
+                return Ok(());
+            }
             learn_frame(&mut features, number, record, frame);
+            if features.len() >= FEATURES_HELD {
+                // Whatever becomes of the pack, its whole frames stay where they are.
+                index.add_features(&std::mem::take(&mut features))?;
+            }
+            Ok(())
         };
         match pack::examine(medium, medium_id, number, &bases, kept, seen)? {
             LeftOver::Whole {
@@ -243,7 +252,10 @@ fn adopt(
                     .resume(MediumFile::Pack(number), u64::from(record.pack_bytes))?
                     .finish()?;
                 index.put_pack(number, &frames, &chunks)?;
-                index.put_features(&features)?;
+                if level.writes_deltas() {
+                    index.add_features(&features)?;
+                    index.learn(number, &record.leaf)?;
+                }
                 adopted.records.extend(record_frames(number, &frames));
                 adopted.whole.push(record);
             }
@@ -262,9 +274,13 @@ fn adopt(
                 } else if frames.is_empty() {
                     medium.remove(MediumFile::Pack(number))?;
                 } else {
-                    adopted.whole.push(writer.finish()?.record);
+                    let record = writer.finish()?.record;
                     index.put_pack(number, &frames, &chunks)?;
-                    index.put_features(&features)?;
+                    if level.writes_deltas() {
+                        index.add_features(&features)?;
+                        index.learn(number, &record.leaf)?;
+                    }
+                    adopted.whole.push(record);
                 }
             }
         }

@@ -327,10 +327,9 @@ impl Writer {
                     }
                     if let Some(likeness) = &self.belt.likeness
                         && frame.header.base.is_none()
+                        && let Err(e) = likeness.enter(&features, place, claim.ticket())
                     {
-                        if let Err(e) = likeness.enter(&features, place, claim.ticket()) {
-                            self.belt.fail(e);
-                        }
+                        self.belt.fail(e);
                     }
                     claim.place(place);
                 }
@@ -393,7 +392,7 @@ impl Writer {
             .index
             .put_pack(number, &written.frames, &written.chunks)?;
         if let Some(likeness) = &self.belt.likeness {
-            likeness.settle(number)?;
+            likeness.settle(number, &written.record.leaf)?;
         }
         // The index knows them first, so that no look-up misses them in between.
         let mut open = self.belt.open.lock();

@@ -18,8 +18,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Features that are in memory at once, for each thread.
-const FEATURES_HELD: usize = 100_000;
+/// Features that are in memory at once, of all threads together.
+pub(super) const FEATURES_HELD: usize = 50_000;
 /// Bytes of packs below which it is not said that nothing in them can be a base.
 const UNLEARNT_SAID: u64 = 4 * 1024 * 1024;
 
@@ -69,30 +69,27 @@ pub fn reindex(
 fn unlearnt_bytes(index: &Index, packs: &[SetRecord]) -> Result<u64> {
     let mut bytes = 0;
     for pack in packs {
-        if !index.has_learnt(pack.number)? {
+        if !index.has_learnt(pack.number, &pack.leaf)? {
             bytes += u64::from(pack.pack_bytes);
         }
     }
     Ok(bytes)
 }
 
-/// Says how much of the disk cannot serve as bases, where that is more than a little: when the index was `rebuilt`, since others
-/// have written then, and as long as it has learnt nothing.
+/// Says how much of the disk cannot serve as bases, where that is more than a little.
 pub(super) fn say_unlearnt(
     medium: &dyn Medium,
     index: &Index,
     packs: &[SetRecord],
-    rebuilt: bool,
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let unlearnt = unlearnt_bytes(index, packs)?;
     let total: u64 = packs.iter().map(|pack| u64::from(pack.pack_bytes)).sum();
-    let much = unlearnt >= UNLEARNT_SAID.max(total / 8);
-    if much && (rebuilt || !index.has_learnt_any()?) {
+    if unlearnt >= UNLEARNT_SAID.max(total / 8) {
         monitor.warn(&format!(
-            "{}: this host's index does not know what {} MiB of its packs look like, as they were added with another --state, or at \
-             --level fast: new versions of what is in them are kept whole, which takes more room. holdall reindex --likeness reads \
-             them through; the same --state for every add makes that needless",
+            "{}: this host's index has no record of what {} MiB of its packs look like (added with another --state, at --level fast, \
+             or by an earlier version): new versions of what is in them may be kept whole, which takes more room. holdall reindex \
+             --likeness reads them through; the same --state for every add makes that needless",
             medium.name(),
             unlearnt >> 20
         ));
@@ -100,7 +97,8 @@ pub(super) fn say_unlearnt(
     Ok(())
 }
 
-/// Notes what a frame looks like, if it can be a base. Of frames that have a feature in common the last one counts.
+/// Notes what a frame looks like, if it can be a base. Of frames of a pack with a feature in common, the last one in the pack
+/// stays in `features`.
 pub(super) fn learn_frame(
     features: &mut HashMap<Feature, Place>,
     pack: PackNumber,
@@ -134,7 +132,8 @@ fn can_be_base(record: &FrameRecord) -> bool {
     record.kind != FrameKind::Records && record.codec != Codec::ZstdDelta
 }
 
-/// Reads the frames of all packs whose features the index does not have. Frames that are damaged are none.
+/// Reads the frames of all packs whose features the index does not have. Frames that are damaged are none; a pack of which not
+/// all could be found stays unlearnt.
 fn learn(
     medium: &dyn Medium,
     medium_id: &MediumId,
@@ -145,7 +144,7 @@ fn learn(
 ) -> Result<()> {
     monitor.expect(unlearnt_bytes(index, packs)?);
     for pack in packs {
-        if index.has_learnt(pack.number)? {
+        if index.has_learnt(pack.number, &pack.leaf)? {
             continue;
         }
         monitor.step(&format!(
@@ -159,10 +158,17 @@ fn learn(
                 Ok(())
             })
         });
-        if read.is_err() {
-            // What is wrong with them was said when the rest of the index was built.
-            frames = pack::scan(medium, pack.number)?.frames;
-        }
+        // What is wrong with a pack or its tables was said when the rest of the index was built.
+        let all_found = match read {
+            Ok(()) => true,
+            Err(Error::Missing { .. }) => false,
+            Err(e) if is_rotten(&e) => {
+                let found = pack::scan(medium, pack.number)?;
+                frames = found.frames;
+                found.stopped_at.is_none()
+            }
+            Err(e) => return Err(e),
+        };
         frames.retain(can_be_base);
         let bytes: u64 = frames.iter().map(|frame| u64::from(frame.frame_bytes)).sum();
         let damaged = learn_pack(medium, index, pack.number, &frames, interrupted, monitor)?;
@@ -173,12 +179,23 @@ fn learn(
             ));
         }
         monitor.advance(u64::from(pack.pack_bytes).saturating_sub(bytes));
-        index.learn(pack.number)?;
+        if all_found {
+            index.learn(pack.number, &pack.leaf)?;
+        }
     }
     Ok(())
 }
 
-/// Reads these frames of a pack on all cores; how many are damaged.
+/// True where the bytes were had and are wrong, which they stay. What could not be had may be there the next time.
+fn is_rotten(error: &Error) -> bool {
+    matches!(
+        error.root_cause(),
+        Error::Mismatch { .. } | Error::Malformed { .. }
+    )
+}
+
+/// Reads these frames of a pack on all cores; how many are damaged. Of frames with a feature in common that different threads
+/// read, whichever is entered last counts.
 fn learn_pack(
     medium: &dyn Medium,
     index: &Index,
@@ -188,6 +205,9 @@ fn learn_pack(
     monitor: &dyn Monitor,
 ) -> Result<u64> {
     let (next, damaged, failed) = (AtomicUsize::new(0), Mutex::new(0), Mutex::new(None));
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let threads = cores.min(frames.len());
+    let held = FEATURES_HELD / threads.max(1);
     let work = || -> Result<()> {
         let mut features = HashMap::new();
         while let Some(record) = frames.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -202,19 +222,18 @@ fn learn_pack(
             };
             match pack::load(medium, &at) {
                 Ok(frame) => learn_frame(&mut features, pack, record, &frame),
-                Err(e) if e.is_damage() => *damaged.lock() += 1,
+                Err(e) if is_rotten(&e) => *damaged.lock() += 1,
                 Err(e) => return Err(e),
             }
-            if features.len() >= FEATURES_HELD {
+            if features.len() >= held {
                 index.add_features(&std::mem::take(&mut features))?;
             }
             monitor.advance(u64::from(record.frame_bytes));
         }
         index.add_features(&features)
     };
-    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     std::thread::scope(|scope| {
-        for _ in 0..cores.min(frames.len()) {
+        for _ in 0..threads {
             scope.spawn(|| {
                 if let Err(e) = work() {
                     // The others end at once.
@@ -265,7 +284,7 @@ pub(super) fn rebuild(
                 continue;
             }
             let kept = |n| packs.iter().any(|p| p.number == n);
-            match pack::examine(medium, medium_id, pack.number, &bases, kept, |_, _| {})? {
+            match pack::examine(medium, medium_id, pack.number, &bases, kept, |_, _| Ok(()))? {
                 LeftOver::Whole {
                     frames: f, chunks: c, ..
                 }

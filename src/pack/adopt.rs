@@ -39,14 +39,14 @@ pub enum LeftOver {
 /// Looks at a pack without trusting anything in it: frames are found by their headers, each one's
 /// stored bytes are hashed, and the first that does not hold ends the scan. A delta holds only if its base stands before it in
 /// this pack, or in one that `kept` says the next generation lists whole. `bases` are of the same medium.
-/// `seen` is given each frame that holds.
+/// `seen` is given each frame that holds; where it fails, so does this.
 pub fn examine(
     medium: &dyn Medium,
     medium_id: &MediumId,
     number: PackNumber,
     bases: &Bases,
     kept: impl Fn(PackNumber) -> bool,
-    mut seen: impl FnMut(&FrameRecord, &Frame),
+    mut seen: impl FnMut(&FrameRecord, &Frame) -> Result<()>,
 ) -> Result<LeftOver> {
     let file = MediumFile::Pack(number);
     let len = medium.len(file)?.unwrap_or(0);
@@ -78,7 +78,7 @@ pub fn examine(
             start += chunk.len;
         }
         let record = record_of(&header, PackOffset::new(offset));
-        seen(&record, &frame);
+        seen(&record, &frame)?;
         frames.push(record);
         offset = offset.saturating_add(header.frame_bytes());
     }

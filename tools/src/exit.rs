@@ -152,10 +152,12 @@ impl ToolError {
         }
     }
 
-    /// What is damaged, where that is why an opened disk could not be read; else the failure.
+    /// What is damaged, where that is why an opened disk could not be read; else the failure. A document of the disk that
+    /// cannot be taken apart is damage as well.
     pub fn damage_of(error: ImagesError) -> Result<String, Self> {
         let error = match error {
             ImagesError::Store(error) => Self::Disk(error),
+            ImagesError::Malformed { .. } | ImagesError::Unsupported { .. } => return Ok(error.to_string()),
             other => Self::Images(other),
         };
         match error.exit() {
@@ -362,6 +364,26 @@ mod tests {
             };
             assert_eq!(wrapped.exit(), exit, "{wrapped}");
         }
+    }
+
+    #[test]
+    fn a_document_of_the_disk_that_cannot_be_taken_apart_is_damage() {
+        let place = || "d: sha256:00".to_owned();
+        for error in [
+            ImagesError::Malformed {
+                place: place(),
+                why: "not JSON".into(),
+            },
+            ImagesError::Unsupported {
+                place: place(),
+                what: "schema 1".into(),
+            },
+            ImagesError::Store(StoreError::mismatch(place(), "a chunk")),
+        ] {
+            assert!(ToolError::damage_of(error).unwrap().contains("sha256:00"));
+        }
+        let failed = ToolError::damage_of(ImagesError::Missing { place: place() });
+        assert_eq!(failed.unwrap_err().exit(), Exit::Failed);
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub enum LayerError {
 
 impl LayerError {
     /// Parts what the caller reports and goes on after from what ends its run: the refusal, or as an error
-    /// the failure, `place` being the source. An error of this crate that the source gave comes out as it went in.
+    /// the failure, `place` being the source. An error of this crate or of the store that the source gave comes out as it
+    /// went in.
     pub fn into_refusal(self, place: &str) -> crate::Result<Refusal> {
         match self {
             Self::NotATree(refusal) => Ok(*refusal),
