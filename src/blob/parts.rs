@@ -24,6 +24,9 @@ const AHEAD_MOST: usize = 32 << 20;
 pub(super) trait Make: Send + Sync {
     /// The bytes of part number `part`, not checked yet.
     fn make(&self, part: usize) -> Result<Bytes>;
+
+    /// What it makes parts of, for messages.
+    fn name(&self) -> String;
 }
 
 /// A part that somebody wants or may want: made once, however many wait for it. Who drops it wants it no more.
@@ -75,7 +78,8 @@ impl Part {
             match &*state {
                 State::Made(bytes) => return Ok(bytes.clone()),
                 State::Failed(err) => return Err(Error::Shared(Arc::clone(err))),
-                // Whoever began it ends it: reads have deadlines.
+                // Whoever began it ends it, as soon as its reads do. Those of a disk that is open have deadlines; those of
+                // a check or an add have none, and wait for a device that hangs as whatever else they do does.
                 State::Begun => self.changed.wait(&mut state),
                 State::Wanted => {
                     let late = self.changed.wait_for(&mut state, Threads::patience()).timed_out();
@@ -104,8 +108,10 @@ impl Part {
         }
         self.changed.notify_all();
         let made = catch_unwind(AssertUnwindSafe(|| self.maker.make(self.number)));
-        let made =
-            made.unwrap_or_else(|_| Err(Error::refused("a thread that made a part of a layer failed")));
+        let made = made.unwrap_or_else(|_| {
+            let why = format!("making part {} of it failed", self.number);
+            Err(Error::malformed(self.maker.name(), why))
+        });
         *self.state.lock() = match made {
             Ok(bytes) => State::Made(bytes),
             Err(err) => State::Failed(Arc::new(err)),

@@ -19,6 +19,10 @@ impl Make for Numbers {
         }
         Ok(Bytes::from(part.to_string()))
     }
+
+    fn name(&self) -> String {
+        "numbers".to_owned()
+    }
 }
 
 fn parts(maker: &Arc<Numbers>, numbers: std::ops::Range<usize>) -> Vec<Arc<Part>> {
@@ -64,6 +68,10 @@ fn a_panic_or_an_error_is_told_to_all_who_wait_and_the_threads_go_on() {
             assert_eq!(part.bytes().is_err(), fails);
             assert_eq!(part.is_sound(), !fails);
         }
+        // A model that errs is damage, and not a request that makes no sense.
+        let said = ordered[2].bytes().unwrap_err();
+        assert!(said.is_damage());
+        assert_eq!(said.to_string(), "numbers: malformed: making part 2 of it failed");
     }
     let start = std::time::Instant::now();
     let after = parts(&maker, 5..6);

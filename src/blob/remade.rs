@@ -152,6 +152,10 @@ impl Make for Recipe {
         let made = self.table.part(&self.origin, part);
         made.map(Bytes::from).map_err(|err| self.origin.fault(err))
     }
+
+    fn name(&self) -> String {
+        self.origin.name.clone()
+    }
 }
 
 /// The layer's SHA-256, compared before the end of the layer leaves: each group is checked by the BlobId, but it is the digest that a
