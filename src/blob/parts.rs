@@ -15,10 +15,6 @@ use std::time::Duration;
 /// How long somebody waits for a thread to begin a part before making it themselves: what holds the threads may be
 /// another medium that does not answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes of parts, for each core, that may be made before anybody asks for them.
-const AHEAD_A_CORE: usize = 4 << 20;
-/// Most bytes of such parts, however many cores there are.
-const AHEAD_MOST: usize = 32 << 20;
 
 /// What makes parts.
 pub(super) trait Make: Send + Sync {
@@ -141,8 +137,6 @@ pub(super) struct Threads {
     orders: Mutex<Orders>,
     come: Condvar,
     started: AtomicUsize,
-    /// Bytes of parts made ahead that may still be taken.
-    ahead: AtomicUsize,
 }
 
 impl Threads {
@@ -155,7 +149,6 @@ impl Threads {
             orders: Mutex::default(),
             come: Condvar::new(),
             started: AtomicUsize::new(0),
-            ahead: AtomicUsize::new(cores.saturating_mul(AHEAD_A_CORE).min(AHEAD_MOST)),
         });
         STARTED.call_once(|| {
             for n in 0..cores {
@@ -194,19 +187,6 @@ impl Threads {
         self.orders.lock().now.iter().any(|part| part.strong_count() > 0)
     }
 
-    /// Room for `bytes` bytes of parts that are made ahead, if there is any.
-    pub(super) fn room_ahead(&'static self, bytes: usize) -> Option<Room> {
-        let taken = self
-            .ahead
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(bytes)
-            });
-        taken.ok().map(|_| Room {
-            from: &self.ahead,
-            taken: bytes,
-        })
-    }
-
     fn work(&self) {
         loop {
             let mut orders = self.orders.lock();
@@ -220,27 +200,6 @@ impl Threads {
                 part.run();
             }
         }
-    }
-}
-
-/// Room that was taken of what there is; given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Room {
-    from: &'static AtomicUsize,
-    taken: usize,
-}
-
-impl Room {
-    /// One of those that `from` counts, if there is one.
-    pub(super) fn one_of(from: &'static AtomicUsize) -> Option<Self> {
-        let taken = from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        taken.ok().map(|_| Self { from, taken: 1 })
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.from.fetch_add(self.taken, Ordering::Relaxed);
     }
 }
 

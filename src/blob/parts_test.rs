@@ -107,14 +107,3 @@ fn whoever_waits_in_vain_for_a_thread_makes_the_part() {
     let never_ordered = parts(&maker, 7..8);
     assert_eq!(never_ordered[0].bytes().unwrap(), "7");
 }
-
-#[test]
-fn what_is_made_ahead_has_a_bound_for_the_whole_process() {
-    let threads = Threads::of_process();
-    let most = AHEAD_MOST / (1 << 20);
-    let rooms: Vec<Room> = (0..=most).map_while(|_| threads.room_ahead(1 << 20)).collect();
-    assert!(rooms.len() <= most);
-    assert!(threads.room_ahead(AHEAD_MOST).is_none());
-    drop(rooms);
-    assert!(threads.room_ahead(1).is_some());
-}
