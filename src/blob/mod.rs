@@ -4,6 +4,7 @@
 //! cache) is behind [`FrameSource`].
 
 mod keeping;
+mod lent;
 mod parts;
 mod reading;
 mod remade;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::blob::keeping::Kept;
-use crate::blob::{FrameSource, RemadeCache};
+use crate::blob::{BlobReader, FrameSource, RemadeCache};
 use crate::error::Error;
 use crate::format::content::{Content, Place, RecipeRef, TreeRef};
 use crate::format::links::ROOTFS;
@@ -104,6 +104,11 @@ impl Layer {
             cache.layer(source, &self.hashes, self.size(), &self.recipe)
         })?;
         layer.slice_at(reading, len64(number * WINDOW), WINDOW)
+    }
+
+    fn reader(&self, source: &Arc<dyn FrameSource>) -> BlobReader {
+        let content = Content::Recipe(Box::new(self.recipe.clone()));
+        BlobReader::of_blob(Arc::clone(source), self.hashes, self.size(), content)
     }
 }
 
@@ -230,4 +235,21 @@ fn a_layer_that_is_opened_anew_on_the_way_is_still_compared_with_its_digest() {
     let last = layer.window(&reading, &source, 2);
     let said = last.map(|bytes| bytes.len()).unwrap_err();
     assert!(said.is_damage(), "{said}");
+}
+
+#[test]
+fn a_source_goes_with_its_last_reader_though_it_keeps_the_layers_that_were_read() {
+    let source = bare();
+    let layer = Layer::of(&[WINDOW + 1, WINDOW, 500_000]);
+    let (whole, halfway) = (layer.reader(&source), layer.reader(&source));
+    let mut read = vec![0; layer.bytes.len()];
+    assert_eq!(whole.read_at(0, &mut read).unwrap(), read.len());
+    assert!(read == layer.bytes);
+    assert!(!halfway.slice_at(0, 10).unwrap().is_empty());
+    let left = Arc::downgrade(&source);
+    drop((whole, source));
+    assert!(left.upgrade().is_some());
+    assert!(!halfway.slice_at(len64(WINDOW), 10).unwrap().is_empty());
+    drop(halfway);
+    assert!(left.upgrade().is_none());
 }

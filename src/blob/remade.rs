@@ -1,5 +1,6 @@
 //! A layer that is kept as a recipe and its tree's files: its bytes, made again a window at a time.
 
+use super::lent::Lent;
 use super::parts::{Make, Part, Threads, Urgency};
 use super::reading::{Ahead, Come, Reading};
 use super::{BlobReader, FrameSource};
@@ -266,9 +267,10 @@ impl Remade {
         recipe: &RecipeRef,
         windows: Arc<Windows>,
     ) -> Result<Self> {
-        let rooted = Rooted::open(Arc::clone(source), recipe.tree, true)?;
+        let source = Lent::of(source);
+        let rooted = Rooted::open(Arc::clone(&source), recipe.tree, true)?;
         let origin = Origin {
-            recipe: BlobReader::new(Arc::clone(source), recipe.size, recipe.recipe.clone()),
+            recipe: BlobReader::new(source, recipe.size, recipe.recipe.clone()),
             rootfs: rooted.rootfs().clone(),
             name: format!("layer b3:{blob_id}"),
         };
