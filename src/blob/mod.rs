@@ -3,6 +3,8 @@
 //! Knows frames and pages, not names. Where frames come from (straight from the medium, or through a
 //! cache) is behind [`FrameSource`].
 
+mod keeping;
+mod lent;
 mod parts;
 mod reading;
 mod remade;
@@ -217,21 +219,15 @@ impl BlobReader {
     }
 
     /// The layer that it is, if it is made again from a recipe, and where it is being read.
-    fn layer(&self) -> Result<Option<(&remade::Remade, &Reading)>> {
+    fn layer(&self) -> Result<Option<(Arc<remade::Remade>, &Reading)>> {
         let (Content::Recipe(recipe), Some(hashes), Some(reading)) =
             (self.content.as_ref(), &self.hashes, &self.reading)
         else {
             return Ok(None);
         };
-        if reading.layer.get().is_none() {
-            let cache = self.source.remade();
-            let layer = cache.layer(&self.source, hashes, self.size, recipe)?;
-            let _set_by_a_clone = reading.layer.set(layer);
-        }
-        Ok(reading
-            .layer
-            .get()
-            .map(|layer| (layer.as_ref(), reading.as_ref())))
+        let cache = self.source.remade();
+        let layer = reading.layer(|| cache.layer(&self.source, hashes, self.size, recipe))?;
+        Ok(Some((layer, reading)))
     }
 
     /// Length in bytes.

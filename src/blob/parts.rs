@@ -15,15 +15,14 @@ use std::time::Duration;
 /// How long somebody waits for a thread to begin a part before making it themselves: what holds the threads may be
 /// another medium that does not answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes of parts, for each core, that may be made before anybody asks for them.
-const AHEAD_A_CORE: usize = 4 << 20;
-/// Most bytes of such parts, however many cores there are.
-const AHEAD_MOST: usize = 32 << 20;
 
 /// What makes parts.
 pub(super) trait Make: Send + Sync {
     /// The bytes of part number `part`, not checked yet.
     fn make(&self, part: usize) -> Result<Bytes>;
+
+    /// What it makes parts of, for messages.
+    fn name(&self) -> String;
 }
 
 /// A part that somebody wants or may want: made once, however many wait for it. Who drops it wants it no more.
@@ -75,7 +74,8 @@ impl Part {
             match &*state {
                 State::Made(bytes) => return Ok(bytes.clone()),
                 State::Failed(err) => return Err(Error::Shared(Arc::clone(err))),
-                // Whoever began it ends it: reads have deadlines.
+                // Whoever began it ends it, as soon as its reads do. Those of a disk that is open have deadlines; those of
+                // a check or an add have none, and wait for a device that hangs as whatever else they do does.
                 State::Begun => self.changed.wait(&mut state),
                 State::Wanted => {
                     let late = self.changed.wait_for(&mut state, Threads::patience()).timed_out();
@@ -104,8 +104,10 @@ impl Part {
         }
         self.changed.notify_all();
         let made = catch_unwind(AssertUnwindSafe(|| self.maker.make(self.number)));
-        let made =
-            made.unwrap_or_else(|_| Err(Error::refused("a thread that made a part of a layer failed")));
+        let made = made.unwrap_or_else(|_| {
+            let why = format!("making part {} of it failed", self.number);
+            Err(Error::malformed(self.maker.name(), why))
+        });
         *self.state.lock() = match made {
             Ok(bytes) => State::Made(bytes),
             Err(err) => State::Failed(Arc::new(err)),
@@ -135,8 +137,6 @@ pub(super) struct Threads {
     orders: Mutex<Orders>,
     come: Condvar,
     started: AtomicUsize,
-    /// Bytes of parts made ahead that may still be taken.
-    ahead: AtomicUsize,
 }
 
 impl Threads {
@@ -149,7 +149,6 @@ impl Threads {
             orders: Mutex::default(),
             come: Condvar::new(),
             started: AtomicUsize::new(0),
-            ahead: AtomicUsize::new(cores.saturating_mul(AHEAD_A_CORE).min(AHEAD_MOST)),
         });
         STARTED.call_once(|| {
             for n in 0..cores {
@@ -188,19 +187,6 @@ impl Threads {
         self.orders.lock().now.iter().any(|part| part.strong_count() > 0)
     }
 
-    /// Room for `bytes` bytes of parts that are made ahead, if there is any.
-    pub(super) fn room_ahead(&'static self, bytes: usize) -> Option<Room> {
-        let taken = self
-            .ahead
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(bytes)
-            });
-        taken.ok().map(|_| Room {
-            from: &self.ahead,
-            taken: bytes,
-        })
-    }
-
     fn work(&self) {
         loop {
             let mut orders = self.orders.lock();
@@ -214,27 +200,6 @@ impl Threads {
                 part.run();
             }
         }
-    }
-}
-
-/// Room that was taken of what there is; given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Room {
-    from: &'static AtomicUsize,
-    taken: usize,
-}
-
-impl Room {
-    /// One of those that `from` counts, if there is one.
-    pub(super) fn one_of(from: &'static AtomicUsize) -> Option<Self> {
-        let taken = from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        taken.ok().map(|_| Self { from, taken: 1 })
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.from.fetch_add(self.taken, Ordering::Relaxed);
     }
 }
 

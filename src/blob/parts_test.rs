@@ -19,6 +19,10 @@ impl Make for Numbers {
         }
         Ok(Bytes::from(part.to_string()))
     }
+
+    fn name(&self) -> String {
+        "numbers".to_owned()
+    }
 }
 
 fn parts(maker: &Arc<Numbers>, numbers: std::ops::Range<usize>) -> Vec<Arc<Part>> {
@@ -64,6 +68,10 @@ fn a_panic_or_an_error_is_told_to_all_who_wait_and_the_threads_go_on() {
             assert_eq!(part.bytes().is_err(), fails);
             assert_eq!(part.is_sound(), !fails);
         }
+        // A model that errs is damage, and not a request that makes no sense.
+        let said = ordered[2].bytes().unwrap_err();
+        assert!(said.is_damage());
+        assert_eq!(said.to_string(), "numbers: malformed: making part 2 of it failed");
     }
     let start = std::time::Instant::now();
     let after = parts(&maker, 5..6);
@@ -98,15 +106,4 @@ fn whoever_waits_in_vain_for_a_thread_makes_the_part() {
     let maker = Arc::new(Numbers::default());
     let never_ordered = parts(&maker, 7..8);
     assert_eq!(never_ordered[0].bytes().unwrap(), "7");
-}
-
-#[test]
-fn what_is_made_ahead_has_a_bound_for_the_whole_process() {
-    let threads = Threads::of_process();
-    let most = AHEAD_MOST / (1 << 20);
-    let rooms: Vec<Room> = (0..=most).map_while(|_| threads.room_ahead(1 << 20)).collect();
-    assert!(rooms.len() <= most);
-    assert!(threads.room_ahead(AHEAD_MOST).is_none());
-    drop(rooms);
-    assert!(threads.room_ahead(1).is_some());
 }

@@ -1,5 +1,6 @@
 //! A layer that is kept as a recipe and its tree's files: its bytes, made again a window at a time.
 
+use super::lent::Lent;
 use super::parts::{Make, Part, Threads, Urgency};
 use super::reading::{Ahead, Come, Reading};
 use super::{BlobReader, FrameSource};
@@ -11,7 +12,7 @@ use crate::tree::{Directory, Found, Rooted};
 use crate::units::{index64, len64};
 use bytes::Bytes;
 use holdall_recipe::outboard::GROUP;
-use holdall_recipe::table::{Damage, Source, Table};
+use holdall_recipe::table::{self, Damage, Source, StretchEntry, Table};
 use parking_lot::Mutex;
 use sha2::Digest as _;
 use std::collections::VecDeque;
@@ -136,7 +137,7 @@ pub(super) struct Remade {
     recipe: Arc<Recipe>,
     /// Parts that somebody has or waits for.
     parts: Mutex<Vec<(usize, Weak<Part>)>>,
-    digesting: Digesting,
+    digesting: Arc<Digesting>,
     windows: Arc<Windows>,
 }
 
@@ -152,12 +153,16 @@ impl Make for Recipe {
         let made = self.table.part(&self.origin, part);
         made.map(Bytes::from).map_err(|err| self.origin.fault(err))
     }
+
+    fn name(&self) -> String {
+        self.origin.name.clone()
+    }
 }
 
 /// The layer's SHA-256, compared before the end of the layer leaves: each group is checked by the BlobId, but it is the digest that a
 /// client asked for, and a disk that lies may give it to other bytes.
 #[derive(Debug)]
-struct Digesting {
+pub(super) struct Digesting {
     digest: Sha256,
     state: Mutex<DigestState>,
 }
@@ -203,6 +208,9 @@ impl Digesting {
         right
     }
 }
+
+/// A part that reaches beyond a window, and its length.
+type Edge = Option<(Arc<Part>, usize)>;
 
 /// Where a recipe's bytes come from.
 #[derive(Debug)]
@@ -259,9 +267,10 @@ impl Remade {
         recipe: &RecipeRef,
         windows: Arc<Windows>,
     ) -> Result<Self> {
-        let rooted = Rooted::open(Arc::clone(source), recipe.tree, true)?;
+        let source = Lent::of(source);
+        let rooted = Rooted::open(Arc::clone(&source), recipe.tree, true)?;
         let origin = Origin {
-            recipe: BlobReader::new(Arc::clone(source), recipe.size, recipe.recipe.clone()),
+            recipe: BlobReader::new(source, recipe.size, recipe.recipe.clone()),
             rootfs: rooted.rootfs().clone(),
             name: format!("layer b3:{blob_id}"),
         };
@@ -271,12 +280,21 @@ impl Remade {
             id: *blob_id,
             recipe: Arc::new(Recipe { table, origin }),
             parts: Mutex::default(),
-            digesting: Digesting {
+            digesting: Arc::new(Digesting {
                 digest: *sha256,
                 state: Mutex::default(),
-            },
+            }),
             windows,
         })
+    }
+
+    /// Bytes that its tables take.
+    pub(super) fn table_bytes(&self) -> usize {
+        let table = &self.recipe.table;
+        let parts = table.parts.len().saturating_mul(size_of::<table::Part>());
+        let stretches = table.stretches.len().saturating_mul(size_of::<StretchEntry>());
+        let outboard = index64(table.groups()).saturating_mul(32);
+        parts.saturating_add(stretches).saturating_add(outboard)
     }
 
     /// What the recipe is made of.
@@ -310,6 +328,9 @@ impl Remade {
         let to = window.len().min(from.saturating_add(max));
         if to == window.len() {
             reading.leave(number);
+            if self.is_last(number) {
+                reading.end();
+            }
         }
         Ok(if from < to {
             window.slice(from..to)
@@ -325,9 +346,13 @@ impl Remade {
         start..end.min(self.recipe.table.groups())
     }
 
+    fn is_last(&self, number: u64) -> bool {
+        self.groups(number).end == self.recipe.table.groups()
+    }
+
     fn window(&self, reading: &Reading, number: u64) -> Result<Bytes> {
         if let Some(bytes) = reading.held(number) {
-            return self.passed(number, bytes);
+            return self.passed(reading, number, bytes);
         }
         let come = reading.come_to(number);
         let known = self.windows.get(&self.id, number);
@@ -340,7 +365,7 @@ impl Remade {
             Some(bytes) => bytes,
             None => self.made(reading, number, come)?,
         };
-        let bytes = self.passed(number, bytes)?;
+        let bytes = self.passed(reading, number, bytes)?;
         reading.hold(number, &bytes);
         Ok(bytes)
     }
@@ -351,19 +376,17 @@ impl Remade {
         let threads = Threads::of_process();
         let busy = threads.are_busy();
         let groups = self.groups(number);
-        let (parts, room) = come.begun.map_or_else(
-            || (self.parts_of(&groups), None),
-            |ahead| (ahead.parts, Some(ahead.room)),
-        );
+        let begun = come.begun.map(|ahead| ahead.parts);
+        let parts = begun.unwrap_or_else(|| self.parts_of(&groups));
         drop(come.edge);
         threads.order(&parts, Urgency::Now);
-        // Waited for from here on, and so no longer ahead.
-        drop(room);
         if come.in_order && !busy {
-            reading.look_ahead(self.begun(number.saturating_add(1)));
+            self.begin_behind(reading, number);
         }
         let (bytes, edge) = self.put_together(parts, &groups)?;
-        reading.end_with(number, edge);
+        if let Some((edge, length)) = edge {
+            reading.end_with(number, edge, length);
+        }
         self.windows.put(&self.id, number, &bytes);
         if let Some(kept) = &self.windows.on_disk {
             // A node's disk that is full or broken costs time, and no bytes.
@@ -372,22 +395,26 @@ impl Remade {
         Ok(bytes)
     }
 
-    /// Begins a window that nobody has asked for, if there is room.
-    fn begun(&self, number: u64) -> Option<Ahead> {
-        let groups = self.groups(number);
-        let threads = Threads::of_process();
+    /// Begins the window behind that of `number`, which nobody has asked for, if there is room.
+    fn begin_behind(&self, reading: &Reading, number: u64) {
+        let behind = number.saturating_add(1);
+        let groups = self.groups(behind);
         let known =
-            || self.windows.get(&self.id, number).is_some() || self.windows.is_on_disk(&self.id, number);
+            || self.windows.get(&self.id, behind).is_some() || self.windows.is_on_disk(&self.id, behind);
         if groups.is_empty() || known() {
-            return None;
+            return;
         }
         let table = &self.recipe.table;
         let numbers = table.parts_of(&groups);
         let length = table.start_of(numbers.end) - table.start_of(numbers.start);
-        let room = threads.room_ahead(index64(length))?;
         let parts = self.parts_of(&groups);
-        threads.order(&parts, Urgency::Ahead);
-        Some(Ahead { number, parts, room })
+        let ahead = Ahead {
+            number: behind,
+            parts: parts.clone(),
+        };
+        if reading.look_ahead(number, ahead, index64(length)) {
+            Threads::of_process().order(&parts, Urgency::Ahead);
+        }
     }
 
     /// The parts of these groups; those that somebody has already are the same.
@@ -409,30 +436,30 @@ impl Remade {
         parts
     }
 
-    /// The bytes of these groups out of their parts, each group checked, and the last part. Each other is let go of once it
-    /// is copied.
-    fn put_together(&self, parts: Vec<Arc<Part>>, groups: &Range<u64>) -> Result<(Bytes, Option<Arc<Part>>)> {
+    /// The bytes of these groups out of their parts, each group checked, and the part, with its length, that goes on beyond
+    /// them. Each other is let go of once it is copied.
+    fn put_together(&self, parts: Vec<Arc<Part>>, groups: &Range<u64>) -> Result<(Bytes, Edge)> {
         let table = &self.recipe.table;
         let wanted = table.bytes_of(groups);
         let mut bytes = Vec::with_capacity(index64(wanted.end - wanted.start));
-        let mut last = None;
+        let mut edge = None;
         for part in parts {
             let made = part.bytes()?;
             let start = table.start_of(part.number());
             let from = index64(wanted.start.saturating_sub(start)).min(made.len());
             let to = index64(wanted.end.saturating_sub(start)).min(made.len());
             bytes.extend_from_slice(made.get(from..to).unwrap_or_default());
-            last = Some(part);
+            edge = (table.start_of(part.number() + 1) > wanted.end).then(|| (part, made.len()));
         }
         let checked = table.check_groups(groups, &bytes);
         checked.map_err(|err| self.recipe.origin.fault(err.into()))?;
-        Ok((Bytes::from(bytes), last))
+        Ok((Bytes::from(bytes), edge))
     }
 
     /// The window, once the digest has taken it up.
-    fn passed(&self, number: u64, bytes: Bytes) -> Result<Bytes> {
-        let last = self.groups(number).end == self.recipe.table.groups();
-        if self.digesting.goes_on(number, &bytes, last) {
+    fn passed(&self, reading: &Reading, number: u64, bytes: Bytes) -> Result<Bytes> {
+        let digesting = reading.digesting(&self.digesting);
+        if digesting.goes_on(number, &bytes, self.is_last(number)) {
             return Ok(bytes);
         }
         let why = format!(
