@@ -133,15 +133,5 @@ pub(super) fn common(bytes: &[u8], earlier: usize, at: usize, most: usize) -> us
 #[inline(never)]
 fn long_common(bytes: &[u8], earlier: usize, at: usize, most: usize) -> usize {
     let most = most.min(bytes.len().saturating_sub(at));
-    let (a, b) = (&bytes[at..at + most], &bytes[earlier..earlier + most]);
-    let (wide, rest) = a.as_chunks::<8>();
-    let (other, other_rest) = b.as_chunks::<8>();
-    for (step, (a, b)) in wide.iter().zip(other).enumerate() {
-        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
-        if differ != 0 {
-            return step * 8 + (differ.trailing_zeros() / 8) as usize;
-        }
-    }
-    let same = rest.iter().zip(other_rest).take_while(|(a, b)| a == b).count();
-    most - rest.len() + same
+    super::super::go::common(bytes, earlier, at, most)
 }
