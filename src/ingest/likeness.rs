@@ -18,9 +18,8 @@ use std::sync::Arc;
 const ENOUGH: usize = 2;
 /// The share of them that it must have, one in this many, where there are many.
 const SHARE: usize = 16;
-
-/// Features that are in memory at once.
-const HELD: usize = 50_000;
+/// Features that are in memory at once, of all threads together.
+pub(super) const FEATURES_HELD: usize = 50_000;
 
 /// Finds bases. Shared by all writers of a run.
 #[derive(Debug)]
@@ -105,7 +104,7 @@ impl Likeness {
         for feature in features {
             fresh.insert(*feature, place);
         }
-        if fresh.len() >= HELD {
+        if fresh.len() >= FEATURES_HELD {
             // Where the pack is never finished they lead nowhere, or to what the next run finds of it: they are guesses.
             self.index.add_features(&fresh)?;
             fresh.clear();

@@ -1,8 +1,8 @@
 //! The beginning of a run: lock, current generation, an index that can be trusted, left-overs adopted.
 
-use super::likeness::Likeness;
+use super::likeness::{FEATURES_HELD, Likeness};
 use super::pipeline::{Belt, Pipeline, Shown};
-use super::reindex::{FEATURES_HELD, learn_frame, rebuild, say_unlearnt};
+use super::reindex::{learn_frame, rebuild, say_unlearnt};
 use super::{Ingest, Inner, Shared};
 use crate::blob::Uncached;
 use crate::catalogue::CatalogueReader;

@@ -1,6 +1,7 @@
 //! The host's index of a medium made anew: from its packs' tables, and what their frames look like from their bytes.
 
 use super::IngestOptions;
+use super::likeness::FEATURES_HELD;
 use crate::error::{Error, Result};
 use crate::format::content::Place;
 use crate::format::frame::{Codec, FrameKind};
@@ -18,8 +19,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Features that are in memory at once, of all threads together.
-pub(super) const FEATURES_HELD: usize = 50_000;
 /// Bytes of packs below which it is not said that nothing in them can be a base.
 const UNLEARNT_SAID: u64 = 4 * 1024 * 1024;
 
