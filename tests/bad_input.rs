@@ -72,6 +72,33 @@ fn a_layout_blob_that_does_not_match_its_digest_is_named_and_nothing_is_committe
 }
 
 #[test]
+fn a_disk_whose_last_root_is_lost_says_which_generation_it_shows() {
+    let (stage, _) = with_one_image();
+    let disk = stage.disk();
+    let disk = disk.to_str().unwrap();
+    let last = stage.generation();
+    std::fs::remove_file(stage.disk().join(format!("generations/{last:06}/ROOT"))).unwrap();
+    let shown = format!("generation {} is shown", last - 1);
+    for args in [
+        &["ls", disk][..],
+        &["ls", "--layers", disk],
+        &["--json", "ls", disk],
+    ] {
+        stage.run(args).code(0).says("ROOT: missing").says(&shown);
+    }
+    stage
+        .run(["cat", disk, "docker.io/acme/good:1"])
+        .code(1)
+        .says(&shown);
+    let out = stage.path("out");
+    let out = out.to_str().unwrap();
+    stage
+        .run(["extract", disk, "docker.io/acme/good:1", out])
+        .code(1)
+        .says(&shown);
+}
+
+#[test]
 fn one_failing_source_of_three_commits_nothing_and_is_named() {
     let (stage, good) = with_one_image();
     let before = stage.generation();

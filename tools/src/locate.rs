@@ -1,6 +1,7 @@
 //! What is meant by the words of a command line: a disk, a digest, an image, a path below `files/`.
 
 use crate::exit::ToolError;
+use crate::output::Output;
 use holdall::ids::Sha256;
 use holdall::medium::{DirectoryMedium, Medium};
 use holdall::name::{EntryName, ImageName};
@@ -70,6 +71,19 @@ pub fn shown(path: &[EntryName]) -> String {
 /// The medium in a folder.
 pub fn medium(path: &Path) -> Result<Arc<dyn Medium>, ToolError> {
     Ok(Arc::new(DirectoryMedium::open(path)?))
+}
+
+/// Says what is wrong with the disk though it can be read, and which generation is shown then: it may not be the newest.
+pub fn warn_of(disk: &Disk, output: &Output) {
+    let warnings = disk.warnings();
+    warnings.iter().for_each(|warning| output.warn(warning));
+    if !warnings.is_empty() {
+        let shown = disk.root().generation;
+        output.warn(&format!(
+            "{}: generation {shown} is shown, which may not be the last one; holdall verify says more",
+            disk.name()
+        ));
+    }
 }
 
 /// Opens the disk in a folder.

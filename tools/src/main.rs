@@ -97,7 +97,7 @@ fn main() -> ExitCode {
         Verb::Ls(args) => verb::ls::run(&args, &output),
         Verb::Info(args) => verb::info::run(&args, &output),
         Verb::Verify(args) => verb::verify::run(&args, &output),
-        Verb::Cat(args) => verb::cat::run(&args),
+        Verb::Cat(args) => verb::cat::run(&args, &output),
         Verb::Extract(args) => verb::extract::run(&args, &output),
         Verb::Mount(args) => verb::mount::run(&args, &output),
         Verb::Serve(args) => verb::serve::run(&args, &output, global.state),

@@ -2,6 +2,7 @@
 
 use crate::exit::{Exit, ToolError};
 use crate::locate::{self, Loose, What};
+use crate::output::Output;
 use holdall::reader::{BlobReader, Node};
 use holdall::units::len64;
 use std::ffi::OsString;
@@ -24,9 +25,10 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Result<Exit, ToolError> {
+pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     let what = locate::parse(&args.what)?;
     let disk = locate::disk(&args.medium, args.generation, None)?;
+    locate::warn_of(&disk, output);
     let reader = match &what {
         What::Digest(digest) => disk.open_blob(&locate::blob(&disk, digest)?),
         What::Image(name) => {

@@ -40,6 +40,7 @@ struct Written {
 pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     let what = locate::parse(&args.what)?;
     let disk = locate::disk(&args.medium, args.generation, None)?;
+    locate::warn_of(&disk, output);
     let written = match &what {
         What::Image(name) => image::extract(&disk, &locate::image(&disk, name)?, &args.dest)?,
         What::Path(path) => match locate::loose(&disk, path)? {

@@ -105,6 +105,7 @@ struct Listing {
 /// Runs the verb.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     let disk = locate::disk(&args.medium, args.generation, None)?;
+    locate::warn_of(&disk, output);
     let mut listing = Listing::default();
     if args.layers {
         let (layers, damaged) = list_layers(&disk, output)?;
