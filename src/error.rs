@@ -106,6 +106,14 @@ pub enum Error {
         /// What the database said.
         why: String,
     },
+    /// A signature, a proof or a root that is not to be believed, though nothing is damaged.
+    #[error("{place}: {why}")]
+    Untrusted {
+        /// The signature, proof or medium.
+        place: String,
+        /// Why not.
+        why: String,
+    },
     /// The run was interrupted on request.
     #[error("interrupted; the last generation stands as it was")]
     Interrupted,

@@ -3,8 +3,11 @@
 //! The commit's order of system calls is the promise of "all or nothing": see [`commit`].
 
 use crate::catalogue::WrittenCatalogue;
+use crate::custody::{self, Witness};
 use crate::error::{Error, Result};
 use crate::format::codec::Decoder;
+use crate::format::custody::Event;
+use crate::format::lines::label;
 use crate::format::pack::{SET_RECORD_LEN, SetRecord};
 use crate::format::root::{Root, State};
 use crate::format::superblock::{self, SLOT_LEN, Slot, SlotState};
@@ -249,6 +252,9 @@ pub fn notice(medium: &MediumId, labels: &Labels) -> String {
          serves it as a registry, and checks every byte that leaves it.\n\n\
          medium  {medium}\norigin  {}\nseries  {}\n\n\
          Check it:    holdall verify --full THIS-FOLDER\n\
+         Who signed:  for each signature generations/N/ROOT.NAME.sig of the last generation N, with stock OpenSSH:\n\
+         \x20            ssh-keygen -Y verify -f allowed_signers -I WHO -n holdall-root@v1 \\\n\
+         \x20              -s generations/N/ROOT.NAME.sig < generations/N/ROOT\n\
          List it:     holdall ls THIS-FOLDER\n\
          Mount it:    holdall mount THIS-FOLDER /mnt\n\
          Serve it:    holdall serve THIS-FOLDER --listen 127.0.0.1:5577\n\n\
@@ -258,10 +264,11 @@ pub fn notice(medium: &MediumId, labels: &Labels) -> String {
 }
 
 /// Makes a new medium with an empty first generation.
-pub fn init(medium: &dyn Medium, labels: &Labels, time: i64) -> Result<Root> {
+pub fn init(medium: &dyn Medium, labels: &Labels, witness: &Witness, time: i64) -> Result<Root> {
     let place = medium.name();
-    let origin = crate::format::root::label(&labels.origin, &place)?;
-    let series = crate::format::root::label(&labels.series, &place)?;
+    let origin = label(&labels.origin, "an origin", &place)?;
+    let series = label(&labels.series, "a series", &place)?;
+    witness.check()?;
     let mut id = [0; MediumId::LEN];
     getrandom::fill(&mut id).map_err(|e| {
         Error::io(
@@ -282,7 +289,7 @@ pub fn init(medium: &dyn Medium, labels: &Labels, time: i64) -> Result<Root> {
     let generation = Generation::new(1);
     let catalogue =
         crate::catalogue::CatalogueWriter::new(medium.create(MediumFile::Catalogue(generation))?).finish()?;
-    let root = Root {
+    let mut root = Root {
         medium: id,
         origin,
         series,
@@ -292,6 +299,7 @@ pub fn init(medium: &dyn Medium, labels: &Labels, time: i64) -> Result<Root> {
         state: State::Open,
         previous: None,
         time,
+        expires: None,
         catalogue_leaves: catalogue.leaves,
         catalogue_bytes: catalogue.bytes,
         catalogue_root: catalogue.root,
@@ -301,6 +309,9 @@ pub fn init(medium: &dyn Medium, labels: &Labels, time: i64) -> Result<Root> {
         chunking: [CHUNK_MIN, CHUNK_AVG, CHUNK_MAX],
         limits: [FRAME_PLAIN_MAX, PAGE_MAX, PACK_MAX, INLINE_MAX],
     };
+    let record = custody::first(&root, witness);
+    custody::write(medium, MediumFile::Custody(generation), &record)?;
+    root.custody = Some(record.hash());
     publish(medium, &root, &[], SlotNumber::One)?;
     Ok(root)
 }
@@ -320,6 +331,25 @@ pub fn next_number(medium: &dyn Medium, current: &Root) -> Result<Generation> {
         .ok_or_else(|| Error::refused(format!("{}: no generation number is left", medium.name())))
 }
 
+/// What a new generation says of itself, besides what is in it.
+#[derive(Debug, Clone)]
+pub struct Making<'a> {
+    /// [`Event::Added`], which makes an open generation, or [`Event::Sealed`].
+    pub event: Event,
+    /// Above that of the generation before.
+    pub serial: u64,
+    /// Not below that of the generation before.
+    pub epoch: u64,
+    /// When it should no longer be used.
+    pub expires: Option<i64>,
+    /// Seconds since 1970.
+    pub time: i64,
+    /// Who makes it.
+    pub witness: &'a Witness,
+    /// For the custody record: what was done, in a line.
+    pub note: String,
+}
+
 /// Commits the generation after `before`, whose catalogue was written and synced. Every pack in
 /// `packs` is synced. Returns the new ROOT and its hash; only then may anything be acknowledged.
 pub fn commit(
@@ -328,22 +358,39 @@ pub fn commit(
     generation: Generation,
     catalogue: &WrittenCatalogue,
     packs: &[SetRecord],
-    time: i64,
+    making: Making<'_>,
 ) -> Result<(Root, PageHash)> {
     let hashes: Vec<_> = packs.iter().map(|p| merkle::leaf_hash(&p.encode())).collect();
-    let root = Root {
-        serial: before.root.serial + 1,
+    if making.serial <= before.root.serial || making.epoch < before.root.epoch {
+        return Err(Error::refused(format!(
+            "serial {} and epoch {}, where the generation before has serial {} and epoch {}: the serial grows, and the epoch never falls",
+            making.serial, making.epoch, before.root.serial, before.root.epoch
+        )));
+    }
+    let mut root = Root {
+        epoch: making.epoch,
+        serial: making.serial,
         generation,
+        state: if making.event == Event::Sealed {
+            State::Sealed
+        } else {
+            State::Open
+        },
         previous: Some(before.root_hash),
-        time: time.max(before.root.time),
+        time: making.time.max(before.root.time),
+        expires: making.expires,
         catalogue_leaves: catalogue.leaves,
         catalogue_bytes: catalogue.bytes,
         catalogue_root: catalogue.root,
         packs: crate::units::len32(packs.len()),
         packs_root: merkle::root(&hashes),
+        custody: None,
         chunking: [CHUNK_MIN, CHUNK_AVG, CHUNK_MAX],
         ..before.root.clone()
     };
+    let record = custody::next(medium, before, &root, making)?;
+    custody::write(medium, MediumFile::Custody(generation), &record)?;
+    root.custody = Some(record.hash());
     // The slot of the current generation is never written: it is what a failed commit falls back to.
     let slot = before.slot.map_or(SlotNumber::One, SlotNumber::other);
     let hash = publish(medium, &root, packs, slot)?;
@@ -395,7 +442,7 @@ fn write_slot(medium: &dyn Medium, slot: SlotNumber, root: &Root, hash: PageHash
     })
 }
 
-/// The end of a commit. Order: pack set, fsync; ROOT, fsync; folders, fsync; then the slot, fsync.
+/// The end of a commit. Order: custody record (by the caller) and pack set, fsync; ROOT, fsync; folders, fsync; then the slot, fsync.
 /// A cut before the last step leaves the generation before; after it, this one.
 fn publish(medium: &dyn Medium, root: &Root, packs: &[SetRecord], slot: SlotNumber) -> Result<PageHash> {
     let mut file = medium.create(MediumFile::PackSet(root.generation))?;

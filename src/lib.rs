@@ -10,6 +10,7 @@
 pub mod blob;
 pub mod catalogue;
 pub mod chunk;
+pub mod custody;
 pub mod error;
 pub mod format;
 pub mod generation;
@@ -20,10 +21,14 @@ pub mod medium;
 pub mod merkle;
 pub mod monitor;
 pub mod name;
+pub mod node;
 pub mod pack;
 pub mod reader;
+pub mod seal;
+pub mod signature;
 pub mod sketch;
 pub mod tree;
+pub mod trust;
 pub mod units;
 pub mod verify;
 

@@ -316,6 +316,85 @@ impl fmt::Debug for EntryName {
     }
 }
 
+/// Longest name of a signer in bytes.
+pub const MAX_SIGNER_NAME: usize = 48;
+
+/// What tells one signature's file from another (FORMAT.md 4.1): `alice` in `ROOT.alice.sig`. Lower case alone, so that file
+/// systems which fold case keep them apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SignerName {
+    /// Padded with NUL, which no name contains, so that the order is that of the text.
+    bytes: [u8; MAX_SIGNER_NAME],
+    len: u8,
+}
+
+impl SignerName {
+    /// Validates a signer's name: 1 to 48 of `a` to `z`, `0` to `9`, `.`, `-` and `_`, with a letter or digit at both ends.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let bad = |why| NameError::new("signer", text.as_bytes(), why);
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        if text.is_empty() || text.len() > MAX_SIGNER_NAME {
+            return Err(bad("it is 1 to 48 characters"));
+        }
+        if !text.bytes().all(|b| plain(b) || matches!(b, b'.' | b'-' | b'_')) {
+            return Err(bad("it is lower-case letters, digits, . - and _"));
+        }
+        if ![text.bytes().next(), text.bytes().last()]
+            .into_iter()
+            .flatten()
+            .all(plain)
+        {
+            return Err(bad("it begins and ends with a letter or digit"));
+        }
+        let mut bytes = [0; MAX_SIGNER_NAME];
+        bytes
+            .iter_mut()
+            .zip(text.bytes())
+            .for_each(|(to, from)| *to = from);
+        Ok(Self {
+            bytes,
+            len: u8::try_from(text.len()).unwrap_or(u8::MAX),
+        })
+    }
+
+    /// The name nearest to a free text, as a key's comment: the part before an `@`, in lower case, with all else as `-`.
+    #[must_use]
+    pub fn nearest(text: &str) -> Option<Self> {
+        let text = text.split('@').next().unwrap_or_default().to_ascii_lowercase();
+        let plain: String = text
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .take(MAX_SIGNER_NAME)
+            .collect();
+        Self::parse(plain.trim_matches(|c: char| !c.is_ascii_alphanumeric())).ok()
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for SignerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for SignerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SignerName({self})")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,5 +439,20 @@ mod tests {
             assert!(EntryName::new(bad).is_err(), "{bad:?}");
         }
         assert!(EntryName::new(&[0xff; 255]).is_ok());
+    }
+
+    #[test]
+    fn a_signer_s_name_is_safe_in_a_file_name_and_comes_from_a_key_s_comment() {
+        for good in ["alice", "a", "build.7_x-1"] {
+            assert_eq!(SignerName::parse(good).unwrap().as_str(), good);
+        }
+        let long = "a".repeat(49);
+        for bad in ["", "Alice", "a/b", "..", ".a", "a.", "a b", "ä", "a\n", &long] {
+            assert!(SignerName::parse(bad).is_err(), "{bad}");
+        }
+        let nearest = |text| SignerName::nearest(text).map(|n| n.to_string());
+        assert_eq!(nearest("Alice Doe@example.org").as_deref(), Some("alice-doe"));
+        assert_eq!(nearest("@x"), None);
+        assert!(SignerName::parse("a").unwrap() < SignerName::parse("a-b").unwrap());
     }
 }

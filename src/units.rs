@@ -35,6 +35,10 @@ unit!(
     PlainLen, u64
 );
 unit!(
+    /// A custody record behind a generation's first, from 1 to 999.
+    RecordNumber, u16
+);
+unit!(
     /// Bytes from a pack's start.
     PackOffset, u32
 );

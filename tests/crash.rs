@@ -12,7 +12,8 @@ mod sample;
 
 use holdall::medium::{Fault, Medium, MediumFile, MediumLock, MediumWriter, MemoryMedium, SlotNumber};
 use holdall::monitor::Silent;
-use holdall::units::{Generation, PackNumber};
+use holdall::name::SignerName;
+use holdall::units::{Generation, PackNumber, RecordNumber};
 use holdall::verify::{VerifyOptions, verify};
 use holdall::{Error, Result};
 use parking_lot::Mutex;
@@ -76,6 +77,14 @@ impl Medium for Watched {
     }
     fn generations(&self) -> Result<Vec<Generation>> {
         self.medium.generations()
+    }
+
+    fn signatures(&self, generation: Generation) -> Result<Vec<SignerName>> {
+        self.medium.signatures(generation)
+    }
+
+    fn custody_after(&self, generation: Generation) -> Result<Vec<RecordNumber>> {
+        self.medium.custody_after(generation)
     }
     fn prepare(&self) -> Result<()> {
         self.medium.prepare()

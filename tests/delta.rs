@@ -18,9 +18,10 @@ use holdall::ids::{ChunkId, FrameHash, MediumId, Sha256};
 use holdall::ingest::{self, Ingest, IngestOptions, Reindexed};
 use holdall::medium::{Medium, MediumFile, MediumLock, MediumWriter, MemoryMedium, SlotNumber};
 use holdall::monitor::{Monitor, Silent};
+use holdall::name::SignerName;
 use holdall::pack::{self, EncodedFrame, Level, PackTables, PackWriter};
 use holdall::sketch;
-use holdall::units::{Generation, PackNumber, index};
+use holdall::units::{Generation, PackNumber, RecordNumber, index};
 use holdall::verify::{Report, VerifyOptions, verify};
 use std::collections::HashMap;
 use std::path::Path;
@@ -58,6 +59,7 @@ fn blank() -> Written {
 impl Written {
     fn begin(&self, level: Level) -> Ingest {
         let options = IngestOptions {
+            witness: holdall::custody::Witness::unnamed(),
             level,
             state: self.state.path().to_owned(),
             interrupted: Arc::default(),
@@ -283,6 +285,7 @@ impl Monitor for Warnings {
 fn add_from(disk: &Written, state: &Path, blob: &[u8]) -> (u64, usize) {
     let (was, said) = (disk.bytes(), Arc::new(Warnings::default()));
     let options = IngestOptions {
+        witness: holdall::custody::Witness::unnamed(),
         level: Level::Default,
         state: state.to_owned(),
         interrupted: Arc::default(),
@@ -303,6 +306,7 @@ fn reindexed(
     monitor: &dyn Monitor,
 ) -> holdall::Result<Reindexed> {
     let options = IngestOptions {
+        witness: holdall::custody::Witness::unnamed(),
         level: Level::Default,
         state: state.to_owned(),
         interrupted: Arc::default(),
@@ -334,6 +338,7 @@ fn another_host_says_that_it_knows_no_bases_and_finds_them_when_asked() {
     assert!(grown < LARGE as u64 / 2 && said == 1, "{grown} {said}");
     // Asked to, a third host finds out by itself, stopped in between or not.
     let options = IngestOptions {
+        witness: holdall::custody::Witness::unnamed(),
         level: Level::Default,
         state: learnt.to_owned(),
         interrupted: Arc::new(true.into()),
@@ -518,6 +523,12 @@ impl Medium for Watched {
     }
     fn generations(&self) -> holdall::Result<Vec<Generation>> {
         self.medium.generations()
+    }
+    fn signatures(&self, generation: Generation) -> holdall::Result<Vec<SignerName>> {
+        self.medium.signatures(generation)
+    }
+    fn custody_after(&self, generation: Generation) -> holdall::Result<Vec<RecordNumber>> {
+        self.medium.custody_after(generation)
     }
     fn prepare(&self) -> holdall::Result<()> {
         self.medium.prepare()

@@ -76,7 +76,7 @@ except ImportError:
             options = ["--patch-from=" + prefix.name] if base else []
             return subprocess.run(["zstd", "-dcq"] + options, input=data, stdout=subprocess.PIPE, check=True).stdout
 
-FORMAT = b"draft-5"
+FORMAT = b"draft-6"
 CHUNK_MAX, FRAME_MAX, INLINE_MAX = 262144, 1048576, 2048
 ZERO = bytes(32)
 
@@ -337,27 +337,32 @@ class Disk:
                 yield from self.read_list(depth - 1, entry, at, end - start)
             start = end
 
-    def content(self, data):
+    def content(self, data, leaf=False):
         tag = data.u8()
         if tag == 0:
             return ["nothing"]
         if tag == 1:
-            return ["inline", data.bytes16(INLINE_MAX)]
+            # In a leaf the hash; the bytes come with the places.
+            return ["inline", data.take(32) if leaf else data.bytes16(INLINE_MAX)]
         if tag == 2:
             return ["list", data.u8(), data.take(32)]
         if tag == 3:
-            size, recipe = data.u64(), self.content(data)
+            size, recipe = data.u64(), self.content(data, leaf)
             need(recipe[0] in ("inline", "list"), "a recipe's content")
             return ["recipe", size, recipe, ["tree", data.u8(), data.take(32), data.u64(), data.u64(), data.u64()]]
         if tag == 5:
             return ["tree", data.u8(), data.take(32), data.u64(), data.u64(), data.u64()]
         raise Wrong("content of tag %d is not read here" % tag)
 
-    def place_of(self, content, data):
+    def place_of(self, content, data, leaf=False):
+        if content[0] == "inline" and leaf:
+            inline = data.bytes16(INLINE_MAX)
+            need(blake3(inline) == content[1], "inline bytes")
+            content[1] = inline
         if content[0] in ("list", "tree"):
             content.append(tuple(data.u32() for _ in range(4)))
         if content[0] == "recipe":
-            self.place_of(content[2], data)
+            self.place_of(content[2], data, leaf)
             self.place_of(content[3], data)
 
     def read(self, content, size):
@@ -457,6 +462,23 @@ class Disk:
                         yield at, fields
                     at += 1
 
+    # Section 14, of this generation: its own record, and those behind it
+    def check_custody(self):
+        head, before, number = self.root["custody"], None, 0
+        for name in ["custody"] + ["custody.%03d" % n for n in range(1, 1000)]:
+            path = "generations/%06d/%s" % (self.generation, name)
+            if number and not os.path.exists(os.path.join(self.path, path)):
+                break
+            data = self.whole(path, 2048)
+            lines = [line.split(" ", 1) for line in data.decode().split("\n")[:-1]]
+            need([line[0] for line in lines] == "holdall-custody number previous event time who host medium generation serial root note".split(), "a record's lines")
+            record = dict(lines)
+            if number == 0:
+                need(head == [blake3(data).hex()], "the custody head")
+            else:
+                need(record["previous"] == before and int(record["number"]) == number + 1, "custody's chain")
+            before, number = blake3(data).hex(), int(record["number"])
+
     # Section 9
     def leaves(self):
         count, length, tree = int(self.root["catalogue"][0]), int(self.root["catalogue"][1]), self.root["catalogue"][2]
@@ -498,13 +520,13 @@ class Disk:
         for _ in range(count):
             leaf, start = {}, body.at
             leaf["kind"] = body.u8()
-            need(1 <= leaf["kind"] <= 8, "a leaf's kind")
+            need(1 <= leaf["kind"] <= 9, "a leaf's kind")
             leaf["name"], leaf["type"] = body.bytes16(1024).decode(), body.bytes16(255).decode()
             leaf["sha256"], leaf["blob_id"], leaf["size"] = body.take(32), body.take(32), body.u64()
-            leaf["content"] = self.content(body)
+            leaf["content"] = self.content(body, True)
             leaf["canonical"] = page[start:body.at]
             hashes.append(leaf_hash(leaf["canonical"]))
-            self.place_of(leaf["content"], body)
+            self.place_of(leaf["content"], body, True)
             leaf["key"] = self.sort_key(leaf["kind"], leaf["name"])
             leaves.append(leaf)
         body.end()
@@ -516,6 +538,8 @@ class Disk:
         if kind == 1:
             cut = name.index("@") if "@" in name else name.rindex(":")
             name = name[:cut] + "\0" + name[cut:]
+        if kind == 9:
+            name = name.replace("/", "\0")
         return bytes([kind]) + name.encode()
 
     # Section 10
@@ -643,7 +667,7 @@ def main(path):
     print("medium", disk.medium.hex(), "generation", disk.generation, "root", disk.root_hash.hex())
     for number, (frames, deltas) in disk.check_packs():
         print("pack", number, "frames", frames, "deltas", deltas)
-    tars = {}
+    tars, files, listed = {}, {}, {}
     for leaf in disk.leaves():
         digest = "sha256:" + leaf["sha256"].hex()
         if leaf["kind"] == 1:
@@ -668,6 +692,7 @@ def main(path):
                     print("entry", name, *(fields or ())[:1])
                 elif len(fields) == 5:
                     print("file", name, fields[0], "sha256:" + fields[2].hex())
+                    files[name] = (fields[0], fields[2], fields[1])
         if leaf["kind"] == 6:
             diff_id, blob = leaf["name"].split("/")
             need(blob not in tars or "sha256:" + tars[blob].hex() == diff_id, "the tar of a recipe")
@@ -677,6 +702,14 @@ def main(path):
         if leaf["kind"] == 8:
             need(leaf["content"] == ["nothing"] and leaf["size"] == 0, "a root file system with content")
             print("rootfs", leaf["name"], digest)
+        if leaf["kind"] == 9:
+            need(leaf["content"] == ["nothing"], "a loose file's leaf with content")
+            listed[leaf["name"]] = (leaf["size"], leaf["sha256"], leaf["blob_id"])
+    # Names in this reader are bytes where they are not UTF-8; those have no leaf.
+    sealed = disk.root["state"] == ["sealed"]
+    nameable = {name.lstrip("/"): f for name, f in files.items() if isinstance(name, str) and len(name.lstrip("/").encode()) <= 1024}
+    need(listed == (nameable if sealed else {}), "the leaves of loose files")
+    disk.check_custody()
     print("whole")
 
 

@@ -32,12 +32,13 @@ fn labels() -> Labels {
 
 fn memory() -> (Arc<dyn Medium>, MemoryMedium) {
     let medium = MemoryMedium::new();
-    generation::init(&medium, &labels(), 1_000).unwrap();
+    generation::init(&medium, &labels(), &holdall::custody::Witness::unnamed(), 1_000).unwrap();
     (Arc::new(medium.clone()), medium)
 }
 
 fn begin(medium: &Arc<dyn Medium>, state: &Path) -> Result<Ingest> {
     let options = IngestOptions {
+        witness: holdall::custody::Witness::unnamed(),
         level: holdall::pack::Level::default(),
         state: state.to_owned(),
         interrupted: Arc::default(),
@@ -454,7 +455,7 @@ fn the_second_of_two_writers_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let state = tempfile::tempdir().unwrap();
     let directory = DirectoryMedium::create(&folder.path().join("disk")).unwrap();
-    generation::init(&directory, &labels(), 0).unwrap();
+    generation::init(&directory, &labels(), &holdall::custody::Witness::unnamed(), 0).unwrap();
     let medium: Arc<dyn Medium> = Arc::new(directory);
     let first = begin(&medium, state.path()).unwrap();
     let second: Arc<dyn Medium> = Arc::new(DirectoryMedium::open(&folder.path().join("disk")).unwrap());
@@ -462,7 +463,12 @@ fn the_second_of_two_writers_is_refused() {
     drop(first);
     begin(&second, state.path()).unwrap();
     assert!(matches!(
-        generation::init(second.as_ref(), &labels(), 0),
+        generation::init(
+            second.as_ref(),
+            &labels(),
+            &holdall::custody::Witness::unnamed(),
+            0
+        ),
         Err(Error::Refused { .. })
     ));
 }

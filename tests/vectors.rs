@@ -13,16 +13,18 @@
 use holdall::format::catalogue::{self, Child, InteriorPage, Kind, Leaf, LeafPage};
 use holdall::format::codec::{Decoder, Encoder};
 use holdall::format::content::{Content, ListRef, ObjectRef, Place, RecipeRef, TreeRef};
+use holdall::format::custody::{Event, Record};
 use holdall::format::frame::{Base, Codec, FrameChunk, FrameHeader, FrameKind};
 use holdall::format::links;
 use holdall::format::list::{ListEntry, ListPage};
 use holdall::format::pack::{self, ChunkRecord, FrameRecord, SetRecord};
+use holdall::format::proof::Proof;
 use holdall::format::root::{Root, State};
 use holdall::format::superblock::{self, SLOT_LEN, Slot, SlotState};
 use holdall::format::tree::{Marks, Metadata, Node, SpecialKind, TreeChild, TreeEntry, TreePage};
 use holdall::ids::{BlobId, ChunkId, FrameHash, MediumId, PageHash, Sha256};
 use holdall::merkle;
-use holdall::name::EntryName;
+use holdall::name::{EntryName, SignerName};
 use holdall::pack::decode_frame;
 use holdall::units::{Generation, PackNumber, PackOffset};
 use holdall::{Error, Result};
@@ -175,6 +177,7 @@ fn root() -> Root {
         state: State::Open,
         previous: Some(page_hash("before")),
         time: 1_760_000_000,
+        expires: None,
         catalogue_leaves: 300,
         catalogue_bytes: 123_456,
         catalogue_root: Sha256::of(b"catalogue"),
@@ -196,6 +199,7 @@ fn roots() {
         previous: None,
         custody: Some(page_hash("custody")),
         time: -1,
+        expires: Some(1_790_000_000),
         ..root()
     };
     let text = golden("root-sealed", sealed.encode().as_bytes());
@@ -208,7 +212,7 @@ fn roots() {
     };
     refused(
         "root-of-newer-format",
-        &changed("draft-5", "draft-9"),
+        &changed("draft-6", "draft-9"),
         Refusal::Unsupported,
         read,
     );
@@ -245,7 +249,25 @@ fn roots() {
     refused(
         "root-crlf",
         text.replace('\n', "\r\n").as_bytes(),
-        Refusal::Unsupported,
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-byte-order-mark",
+        &["\u{feff}".as_bytes(), text.as_bytes()].concat(),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-line-twice",
+        &changed("series", "origin x\nseries"),
+        Refusal::Malformed,
+        read,
+    );
+    refused(
+        "root-expires-with-plus-sign",
+        &changed("expires -", "expires +5"),
+        Refusal::Malformed,
         read,
     );
     refused(
@@ -296,6 +318,155 @@ fn roots() {
         Refusal::Malformed,
         read,
     );
+}
+
+fn record() -> Record {
+    Record {
+        number: 4,
+        previous: Some(page_hash("the record before")),
+        event: Event::Signed,
+        time: 1_760_000_100,
+        who: "alice, by sudo of bob".to_owned(),
+        host: "werk 7".to_owned(),
+        medium: medium(),
+        generation: Generation::new(7),
+        serial: 42,
+        root: Some(root().hash()),
+        note: "SHA256:QAtqtvvCePelMMUNPP7madH2zNa1ATxX1nt9L/0C5+M readback".to_owned(),
+    }
+}
+
+#[test]
+fn custody_records() {
+    let bytes = golden("custody", record().encode().as_bytes());
+    assert_eq!(Record::decode(&bytes, HERE).unwrap(), record());
+    assert_eq!(record().hash(), PageHash::of(&bytes));
+    let first = Record {
+        number: 1,
+        previous: None,
+        event: Event::Created,
+        root: None,
+        note: "-".to_owned(),
+        ..record()
+    };
+    let text = golden("custody-first", first.encode().as_bytes());
+    assert_eq!(Record::decode(&text, HERE).unwrap(), first);
+    let text = String::from_utf8(bytes).unwrap();
+    let read = |bytes: &[u8]| Record::decode(bytes, HERE);
+    let changed = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    };
+    refused(
+        "custody-of-newer-format",
+        changed("draft-6", "draft-9").as_bytes(),
+        Refusal::Unsupported,
+        read,
+    );
+    for (name, text) in [
+        ("custody-cut-short", text[..text.len() - 1].to_owned()),
+        ("custody-line-missing", changed("host werk 7\n", "")),
+        ("custody-line-too-many", format!("{text}more 1\n")),
+        ("custody-event-unknown", changed("event signed", "event lost")),
+        ("custody-number-padded", changed("number 4", "number 04")),
+        ("custody-crlf", text.replace('\n', "\r\n")),
+        ("custody-too-long", text.clone() + &"x".repeat(2_048)),
+    ] {
+        refused(name, text.as_bytes(), Refusal::Malformed, read);
+    }
+}
+
+#[test]
+fn proofs() {
+    let page = leaves();
+    let hashes: Vec<Sha256> = page
+        .leaves
+        .iter()
+        .map(|l| merkle::leaf_hash(&l.canonical()))
+        .collect();
+    let of = Root {
+        catalogue_leaves: hashes.len() as u64,
+        catalogue_root: merkle::root(&hashes),
+        state: State::Sealed,
+        ..root()
+    };
+    let armored = "-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n".to_owned();
+    let signers = [("alice", &armored), ("bob", &armored)];
+    let signatures: Vec<_> = signers
+        .iter()
+        .map(|(name, text)| (SignerName::parse(name).unwrap(), (*text).clone()))
+        .collect();
+    let canonical = page.leaves[1].canonical();
+    let path = merkle::path(&hashes, 1);
+    let made = |index, path: &[Sha256]| {
+        Proof::new(
+            index,
+            canonical.clone(),
+            path.to_vec(),
+            of.clone(),
+            signatures.clone(),
+            HERE,
+        )
+    };
+    let proof = made(1, &path).unwrap();
+    let bytes = golden("proof", proof.encode().as_bytes());
+    assert_eq!(Proof::decode(&bytes, HERE).unwrap(), proof);
+    assert_eq!(proof.leaf().name, page.leaves[1].name);
+    // What no proof can be made of is not read either: these are texts that somebody else wrote.
+    assert!(matches!(made(1, &path[1..]), Err(Error::Malformed { .. })));
+    assert!(matches!(made(0, &path), Err(Error::Mismatch { .. })));
+    assert!(matches!(
+        made(hashes.len() as u64, &path),
+        Err(Error::Malformed { .. })
+    ));
+    let text = String::from_utf8(bytes).unwrap();
+    let read = |bytes: &[u8]| Proof::decode(bytes, HERE);
+    let changed = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    refused(
+        "proof-of-newer-format",
+        changed("draft-6", "draft-9").as_bytes(),
+        Refusal::Unsupported,
+        read,
+    );
+    for (name, text) in [
+        ("proof-of-another-index", changed("index 1\n", "index 0\n")),
+        ("proof-siblings-swapped", {
+            let mut lines = lines.clone();
+            lines.swap(4, 5);
+            lines.join("\n") + "\n"
+        }),
+        (
+            "proof-of-another-root",
+            changed(&of.catalogue_root.to_hex(), &"0".repeat(64)),
+        ),
+    ] {
+        refused(name, text.as_bytes(), Refusal::Mismatch, read);
+    }
+    for (name, text) in [
+        ("proof-index-too-high", changed("index 1\n", "index 99\n")),
+        ("proof-index-padded", changed("index 1\n", "index 01\n")),
+        ("proof-path-too-short", {
+            let mut lines = lines.clone();
+            lines.remove(4);
+            lines.join("\n").replacen("path 4", "path 3", 1) + "\n"
+        }),
+        ("proof-path-count-wrong", changed("path 4", "path 5")),
+        ("proof-path-without-end", changed("path 4", "path 4000000000")),
+        ("proof-leaf-not-base64", changed("leaf ", "leaf *")),
+        ("proof-signers-out-of-order", {
+            text.replacen("signature bob", "signature aaa", 1)
+        }),
+        ("proof-signature-cut-short", text[..text.len() - 10].to_owned()),
+        ("proof-bytes-behind", format!("{text}\n")),
+        ("proof-crlf", text.replace('\n', "\r\n")),
+        ("proof-root-not-canonical", changed("serial 42", "serial 042")),
+    ] {
+        refused(name, text.as_bytes(), Refusal::Malformed, read);
+    }
 }
 
 const TEXT: &[u8] = b"plain bytes of the first chunk|and of the second one";
@@ -987,6 +1158,8 @@ fn leaves() -> LeafPage {
         leaf(Kind::Layer, &format!("{digest}/{other}"), "", of(6)),
         leaf(Kind::Chain, &digest, "", of(6)),
         leaf(Kind::Rootfs, &format!("{digest}/linux-amd64"), "", of(0)),
+        leaf(Kind::File, "a/b", "", of(0)),
+        leaf(Kind::File, "a-b", "", of(0)),
     ];
     let mut page = LeafPage { leaves };
     page.leaves.sort_by_key(Leaf::sort_key);
@@ -1051,6 +1224,9 @@ fn catalogues() {
             p.leaves[0].name = "a".repeat(1_025)
         }),
         ("catalogue-inline-length-wrong", |p| p.leaves[0].size += 1),
+        ("catalogue-file-with-bytes", |p| {
+            p.leaves.last_mut().unwrap().content = Content::Inline(vec![0; 9])
+        }),
         ("catalogue-blob-with-a-tree", |p| {
             p.leaves[4].content = contents()[6].1.clone()
         }),
@@ -1069,6 +1245,13 @@ fn catalogues() {
     }
     let hash = page.hash();
     let read = |b: &[u8]| LeafPage::decode(b, &hash, HERE);
+    let inline = bytes.windows(11).position(|b| b == b"a few bytes").unwrap();
+    refused(
+        "catalogue-inline-bytes-changed",
+        &checked(&bytes, 32, |b| b[inline] ^= 1),
+        Refusal::Mismatch,
+        read,
+    );
     refused(
         "catalogue-page-check-wrong",
         &with(&bytes, |b| b[20] ^= 1),

@@ -28,10 +28,11 @@ fn disk(fill: impl FnOnce(&Ingest)) -> Disk {
         origin: "test".to_owned(),
         series: "unit".to_owned(),
     };
-    generation::init(&medium, &labels, 1_000).unwrap();
+    generation::init(&medium, &labels, &holdall::custody::Witness::unnamed(), 1_000).unwrap();
     let medium: Arc<dyn Medium> = Arc::new(medium);
     let state = tempfile::tempdir().unwrap();
     let options = IngestOptions {
+        witness: holdall::custody::Witness::unnamed(),
         level: holdall::pack::Level::default(),
         state: state.path().to_owned(),
         interrupted: Arc::default(),

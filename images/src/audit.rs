@@ -376,8 +376,9 @@ mod tests {
             origin: "o".into(),
             series: "s".into(),
         };
-        generation::init(medium.as_ref(), &labels, 0).unwrap();
+        generation::init(medium.as_ref(), &labels, &holdall::custody::Witness::unnamed(), 0).unwrap();
         let options = IngestOptions {
+            witness: holdall::custody::Witness::unnamed(),
             level: holdall::pack::Level::default(),
             state: folder.path().join("state"),
             interrupted: Arc::default(),

@@ -7,6 +7,7 @@ use crate::format::catalogue::{
 use crate::format::root::Root;
 use crate::ids::Sha256;
 use crate::medium::{Medium, MediumFile};
+use crate::merkle;
 use crate::units::{index, len64};
 use quick_cache::sync::Cache;
 use std::sync::Arc;
@@ -152,6 +153,39 @@ impl CatalogueReader {
             .cloned()
             .map(Some)
             .ok_or_else(|| self.contradiction())
+    }
+
+    /// The audit path (RFC 6962 2.1.1) of the leaf at a position, from its sibling upwards: it costs the pages on the way to it.
+    pub fn audit_path(&self, position: u64) -> Result<Vec<Sha256>> {
+        if position >= self.leaves {
+            return Err(self.contradiction());
+        }
+        let mut page = self.top.clone().ok_or_else(|| self.contradiction())?;
+        let (mut level, mut offset, mut paths) = (self.level, position, Vec::new());
+        loop {
+            match page {
+                Page::Leaves(leaves) => {
+                    let hashes: Vec<Sha256> = leaves
+                        .leaves
+                        .iter()
+                        .map(|leaf| merkle::leaf_hash(&leaf.canonical()))
+                        .collect();
+                    paths.push(merkle::path(&hashes, crate::units::index64(offset)));
+                    break;
+                }
+                Page::Interior(interior) => {
+                    let span = len64(FANOUT).saturating_pow(u32::from(level));
+                    let at = crate::units::index64(offset / span);
+                    offset %= span;
+                    let hashes: Vec<Sha256> = interior.children.iter().map(|child| child.hash).collect();
+                    paths.push(merkle::path(&hashes, at));
+                    level = level.checked_sub(1).ok_or_else(|| self.contradiction())?;
+                    page = self.child(&interior, at)?;
+                }
+            }
+        }
+        // Pages are complete subtrees, so that the way up is the way up each of them, one after the other.
+        Ok(paths.into_iter().rev().flatten().collect())
     }
 
     /// The position of the first leaf whose sort key is not below `key`.

@@ -2,6 +2,7 @@
 
 use super::codec::{Decoder, Encoder};
 use super::content::Content;
+use super::tree::{Node, TreeEntry};
 use crate::error::{Error, Result};
 use crate::ids::{BlobId, Sha256};
 use crate::merkle;
@@ -40,6 +41,8 @@ pub enum Kind {
     Chain,
     /// Which chain an image is, for one platform: what a container of it starts with.
     Rootfs,
+    /// A loose file of a sealed generation, so that it can be proven by itself.
+    File,
 }
 
 impl Kind {
@@ -55,6 +58,7 @@ impl Kind {
             Self::Layer => 6,
             Self::Chain => 7,
             Self::Rootfs => 8,
+            Self::File => 9,
         }
     }
 
@@ -68,6 +72,7 @@ impl Kind {
             6 => Self::Layer,
             7 => Self::Chain,
             8 => Self::Rootfs,
+            9 => Self::File,
             tag => return Err(from.error(format_args!("a leaf of unknown kind {tag}"))),
         })
     }
@@ -93,7 +98,7 @@ pub struct Leaf {
 }
 
 /// What leaves are sorted by: kind, then name, where an image's repository ends in a NUL so that all
-/// of a repository stands together (FORMAT.md 9.2).
+/// of a repository stands together, and a file's folders do, so that files are in the order of the tree (FORMAT.md 9.2).
 #[must_use]
 pub fn sort_key(kind: Kind, name: &str) -> Vec<u8> {
     let mut key = vec![kind.tag()];
@@ -103,6 +108,8 @@ pub fn sort_key(kind: Kind, name: &str) -> Vec<u8> {
         key.extend_from_slice(repository.as_bytes());
         key.push(0);
         key.extend_from_slice(reference.as_bytes());
+    } else if kind == Kind::File {
+        key.extend(name.bytes().map(|b| if b == b'/' { 0 } else { b }));
     } else {
         key.extend_from_slice(name.as_bytes());
     }
@@ -126,6 +133,30 @@ impl Leaf {
         sort_key(self.kind, &self.name)
     }
 
+    /// The leaf that a sealed generation has for a loose file at this path below `files/`; `None` where the entry is no file, or the path
+    /// is too long for a name. That the path is its names as they are is for the caller to know.
+    #[must_use]
+    pub fn of_file(path: &str, entry: &TreeEntry) -> Option<Self> {
+        let Node::File {
+            size,
+            blob_id,
+            sha256,
+            ..
+        } = &entry.node
+        else {
+            return None;
+        };
+        (path.len() <= NAME_MAX).then(|| Self {
+            kind: Kind::File,
+            name: path.to_owned(),
+            media_type: String::new(),
+            sha256: *sha256,
+            blob_id: *blob_id,
+            size: *size,
+            content: Content::Nothing,
+        })
+    }
+
     /// The canonical bytes, which the tree's leaf hash covers: everything but the places.
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
@@ -136,7 +167,7 @@ impl Leaf {
         out.put(self.sha256.as_bytes())
             .put(self.blob_id.as_bytes())
             .u64(self.size);
-        self.content.encode(&mut out);
+        self.content.encode_in_leaf(&mut out);
         out.finish()
     }
 
@@ -145,12 +176,24 @@ impl Leaf {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
         out.put(&self.canonical());
-        self.content.encode_places(&mut out);
+        self.content.encode_places_of_leaf(&mut out);
         out.finish()
     }
 
-    /// Reads a leaf and its places; also how many of the bytes are its canonical part.
+    /// Reads a leaf and its places.
     pub fn decode(from: &mut Decoder<'_>) -> Result<Self> {
+        let (mut leaf, inline) = Self::decode_canonical(from)?;
+        leaf.content.decode_places_of_leaf(from, inline)?;
+        if let Content::Inline(bytes) = &leaf.content
+            && leaf.size != crate::units::len64(bytes.len())
+        {
+            return Err(from.error("inline content is not as long as its size says"));
+        }
+        Ok(leaf)
+    }
+
+    /// Reads the canonical part alone, as a proof carries it: places are zero, inline bytes are none, and what is inline has this hash.
+    pub fn decode_canonical(from: &mut Decoder<'_>) -> Result<(Self, Option<BlobId>)> {
         let text = |from: &Decoder<'_>, bytes: &[u8]| {
             std::str::from_utf8(bytes)
                 .ok()
@@ -163,22 +206,23 @@ impl Leaf {
         let name = text(from, name)?;
         let media_type = from.bytes16(MEDIA_TYPE_MAX)?;
         let media_type = text(from, media_type)?;
-        let mut leaf = Self {
+        let (sha256, blob_id) = (
+            Sha256::from_bytes(from.array()?),
+            BlobId::from_bytes(from.array()?),
+        );
+        let size = from.u64()?;
+        let (content, inline) = Content::decode_in_leaf(from)?;
+        let leaf = Self {
             kind,
             name,
             media_type,
-            sha256: Sha256::from_bytes(from.array()?),
-            blob_id: BlobId::from_bytes(from.array()?),
-            size: from.u64()?,
-            content: Content::decode(from)?,
+            sha256,
+            blob_id,
+            size,
+            content,
         };
-        if let Content::Inline(bytes) = &leaf.content
-            && leaf.size != crate::units::len64(bytes.len())
-        {
-            return Err(from.error("inline content is not as long as its size says"));
-        }
         let fits = match (&leaf.content, leaf.kind) {
-            (Content::Nothing, Kind::Absent | Kind::Rootfs)
+            (Content::Nothing, Kind::Absent | Kind::Rootfs | Kind::File)
             | (Content::Tree(_), Kind::Files | Kind::Layer | Kind::Chain) => true,
             (Content::Inline(_) | Content::List(_) | Content::Map(_), kind) => {
                 matches!(kind, Kind::Image | Kind::Blob | Kind::Referrer) && leaf.size < 1 << 60
@@ -193,8 +237,7 @@ impl Leaf {
                 leaf.size
             )));
         }
-        leaf.content.decode_places(from)?;
-        Ok(leaf)
+        Ok((leaf, inline))
     }
 }
 

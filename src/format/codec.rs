@@ -24,6 +24,12 @@ impl<'a> Decoder<'a> {
         Error::malformed(self.place, format!("at byte {}: {why}", self.at))
     }
 
+    /// Bytes at this place that are not those that a hash names.
+    #[must_use]
+    pub fn mismatch(&self, what: &'static str) -> Error {
+        Error::mismatch(self.place, what)
+    }
+
     /// How many bytes were read.
     #[must_use]
     pub const fn position(&self) -> usize {

@@ -3,7 +3,7 @@
 use super::INLINE_MAX;
 use super::codec::{Decoder, Encoder};
 use crate::error::Result;
-use crate::ids::PageHash;
+use crate::ids::{BlobId, PageHash};
 use crate::units::{PackNumber, PackOffset};
 
 /// Where a chunk or page lies: a frame, and the first byte within its plaintext. Outside every hash,
@@ -166,7 +166,7 @@ pub struct RecipeRef {
 pub enum Content {
     /// Nothing is carried (kind `absent` only).
     Nothing,
-    /// The bytes themselves, at most [`INLINE_MAX`].
+    /// The bytes themselves, at most [`INLINE_MAX`]. In a leaf of the catalogue they stand with the places.
     Inline(Vec<u8>),
     /// A chunk list.
     List(ListRef),
@@ -192,14 +192,28 @@ impl Content {
         }
     }
 
-    /// Appends the canonical part.
+    /// Appends the canonical part, as it stands in a directory's entry.
     pub fn encode(&self, out: &mut Encoder) {
+        self.encode_as(out, |bytes, out| {
+            out.bytes16(bytes);
+        });
+    }
+
+    /// Appends the canonical part, as it stands in a leaf of the catalogue: of inline bytes, their hash.
+    pub fn encode_in_leaf(&self, out: &mut Encoder) {
+        self.encode_as(out, |bytes, out| {
+            out.put(blake3::hash(bytes).as_bytes());
+        });
+    }
+
+    fn encode_as(&self, out: &mut Encoder, inline: fn(&[u8], &mut Encoder)) {
         match self {
             Self::Nothing => {
                 out.u8(0);
             }
             Self::Inline(bytes) => {
-                out.u8(1).bytes16(bytes);
+                out.u8(1);
+                inline(bytes, out);
             }
             Self::List(list) => {
                 out.u8(2);
@@ -207,7 +221,7 @@ impl Content {
             }
             Self::Recipe(recipe) => {
                 out.u8(3).u64(recipe.size);
-                recipe.recipe.encode(out);
+                recipe.recipe.encode_as(out, inline);
                 recipe.tree.encode(out);
             }
             Self::Map(object) => {
@@ -221,7 +235,7 @@ impl Content {
         }
     }
 
-    /// Appends the places, in the order of the canonical part.
+    /// Appends the places of a directory's entry, in the order of the canonical part.
     pub fn encode_places(&self, out: &mut Encoder) {
         match self {
             Self::Nothing | Self::Inline(_) => {}
@@ -235,8 +249,39 @@ impl Content {
         }
     }
 
-    /// Reads the canonical part.
+    /// Appends the places of a leaf: inline bytes are among them.
+    pub fn encode_places_of_leaf(&self, out: &mut Encoder) {
+        match self {
+            Self::Inline(bytes) => {
+                out.bytes16(bytes);
+            }
+            Self::Recipe(recipe) => {
+                recipe.recipe.encode_places_of_leaf(out);
+                recipe.tree.place.encode(out);
+            }
+            other => other.encode_places(out),
+        }
+    }
+
+    /// Reads the canonical part of a directory's entry.
     pub fn decode(from: &mut Decoder<'_>) -> Result<Self> {
+        Self::decode_as(from, &mut |from| Ok(from.bytes16(INLINE_MAX as usize)?.to_vec()))
+    }
+
+    /// Reads the canonical part of a leaf; also the hash of what is inline, whose bytes come with the places.
+    pub fn decode_in_leaf(from: &mut Decoder<'_>) -> Result<(Self, Option<BlobId>)> {
+        let mut hash = None;
+        let content = Self::decode_as(from, &mut |from| {
+            hash = Some(BlobId::from_bytes(from.array()?));
+            Ok(Vec::new())
+        })?;
+        Ok((content, hash))
+    }
+
+    fn decode_as(
+        from: &mut Decoder<'_>,
+        inline: &mut dyn FnMut(&mut Decoder<'_>) -> Result<Vec<u8>>,
+    ) -> Result<Self> {
         let object = |from: &mut Decoder<'_>| {
             Ok::<_, crate::Error>(ObjectRef {
                 size: from.u64()?,
@@ -245,14 +290,16 @@ impl Content {
         };
         Ok(match from.u8()? {
             0 => Self::Nothing,
-            1 => Self::decode_inline(from)?,
+            1 => Self::Inline(inline(from)?),
             2 => Self::List(ListRef::decode(from)?),
             3 => {
                 let size = from.u64()?;
-                let recipe = Self::decode_plain(from)?;
-                if matches!(&recipe, Self::Inline(bytes) if crate::units::len64(bytes.len()) != size) {
-                    return Err(from.error("a recipe that is not as long as its size says"));
-                }
+                // What a recipe consists of can only be inline or a list.
+                let recipe = match from.u8()? {
+                    1 => Self::Inline(inline(from)?),
+                    2 => Self::List(ListRef::decode(from)?),
+                    tag => return Err(from.error(format_args!("a recipe with content of tag {tag}"))),
+                };
                 Self::Recipe(Box::new(RecipeRef {
                     size,
                     recipe,
@@ -265,20 +312,7 @@ impl Content {
         })
     }
 
-    fn decode_inline(from: &mut Decoder<'_>) -> Result<Self> {
-        Ok(Self::Inline(from.bytes16(INLINE_MAX as usize)?.to_vec()))
-    }
-
-    /// Reads the content of what can only be inline or a list.
-    fn decode_plain(from: &mut Decoder<'_>) -> Result<Self> {
-        match from.u8()? {
-            1 => Self::decode_inline(from),
-            2 => Ok(Self::List(ListRef::decode(from)?)),
-            tag => Err(from.error(format_args!("a recipe with content of tag {tag}"))),
-        }
-    }
-
-    /// Reads the places that follow the canonical part.
+    /// Reads the places that follow the canonical part of a directory's entry.
     pub fn decode_places(&mut self, from: &mut Decoder<'_>) -> Result<()> {
         match self {
             Self::Nothing | Self::Inline(_) => {}
@@ -289,6 +323,28 @@ impl Content {
             }
             Self::Map(object) => object.list.place = Place::decode(from)?,
             Self::Tree(tree) => tree.place = Place::decode(from)?,
+        }
+        Ok(())
+    }
+
+    /// Reads the places of a leaf; inline bytes must have this hash.
+    pub fn decode_places_of_leaf(&mut self, from: &mut Decoder<'_>, hash: Option<BlobId>) -> Result<()> {
+        match self {
+            Self::Inline(bytes) => {
+                *bytes = from.bytes16(INLINE_MAX as usize)?.to_vec();
+                if hash != Some(BlobId::of(bytes)) {
+                    return Err(from.mismatch("the bytes inline"));
+                }
+            }
+            Self::Recipe(recipe) => {
+                recipe.recipe.decode_places_of_leaf(from, hash)?;
+                if matches!(&recipe.recipe, Self::Inline(bytes) if crate::units::len64(bytes.len()) != recipe.size)
+                {
+                    return Err(from.error("a recipe that is not as long as its size says"));
+                }
+                recipe.tree.place = Place::decode(from)?;
+            }
+            other => other.decode_places(from)?,
         }
         Ok(())
     }

@@ -6,16 +6,19 @@
 pub mod catalogue;
 pub mod codec;
 pub mod content;
+pub mod custody;
 pub mod frame;
+pub mod lines;
 pub mod links;
 pub mod list;
 pub mod pack;
+pub mod proof;
 pub mod root;
 pub mod superblock;
 pub mod tree;
 
 /// The name of the format this version writes and reads (FORMAT.md, Versions).
-pub const FORMAT: &str = "draft-5";
+pub const FORMAT: &str = "draft-6";
 
 /// Smallest chunk but for a blob's last, in bytes.
 pub const CHUNK_MIN: u32 = 16 * 1024;
@@ -37,6 +40,14 @@ pub const PACKS_MAX: u32 = 1 << 20;
 pub const PAGE_MAX: u32 = 64 * 1024;
 /// Largest ROOT, in bytes.
 pub const ROOT_MAX: u32 = 4096;
+/// Largest signature of a ROOT, armored, in bytes.
+pub const SIGNATURE_MAX: u32 = 16 * 1024;
+/// Most signatures of a generation.
+pub const SIGNATURES_MAX: usize = 64;
+/// Largest custody record, in bytes.
+pub const CUSTODY_MAX: u32 = 2048;
+/// Largest proof, in bytes.
+pub const PROOF_MAX: u32 = 2 * 1024 * 1024;
 /// Largest blob kept within its catalogue leaf or tree entry, in bytes.
 pub const INLINE_MAX: u32 = 2048;
 /// Deepest directory in a tree, and most levels of pages anywhere.

@@ -1,19 +1,17 @@
 //! ROOT (FORMAT.md 4): the short text that a generation commits to, and that is signed.
 
+use super::lines::{self, Lines};
 use super::{FORMAT, ROOT_MAX};
 use crate::error::{Error, Result};
 use crate::ids::{MediumId, PageHash, Sha256};
 use crate::units::{Generation, len64};
-
-/// Longest origin or series, in bytes.
-pub const LABEL_MAX: usize = 255;
 
 /// Whether a generation may still be added to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// More generations may follow.
     Open,
-    /// Finished and signed.
+    /// Finished, so that it can be signed.
     Sealed,
 }
 
@@ -28,7 +26,7 @@ pub struct Root {
     pub series: String,
     /// Counts changes of the series' signers, from 1.
     pub epoch: u64,
-    /// Counts disks and generations of the series, from 1.
+    /// Orders the sealed generations of the series, over all its media, from 1.
     pub serial: u64,
     /// This generation.
     pub generation: Generation,
@@ -38,6 +36,8 @@ pub struct Root {
     pub previous: Option<PageHash>,
     /// When it was committed: seconds since 1970, UTC.
     pub time: i64,
+    /// When it should no longer be used, likewise; `None` where it does not say.
+    pub expires: Option<i64>,
     /// Number of leaves in the catalogue.
     pub catalogue_leaves: u64,
     /// Length of the catalogue file in bytes.
@@ -69,7 +69,7 @@ impl Root {
         };
         format!(
             "holdall {FORMAT}\nmedium {}\norigin {}\nseries {}\nepoch {}\nserial {}\ngeneration {}\nstate {state}\n\
-             previous {}\ntime {}\ncatalogue {} {} {}\npacks {} {}\ncustody {}\n\
+             previous {}\ntime {}\nexpires {}\ncatalogue {} {} {}\npacks {} {}\ncustody {}\n\
              chunking fastcdc-2020 {min} {avg} {max}\nlimits {frame} {page} {pack} {inline}\n",
             self.medium,
             self.origin,
@@ -79,6 +79,8 @@ impl Root {
             self.generation,
             hash(&self.previous),
             self.time,
+            self.expires
+                .map_or_else(|| "-".to_owned(), |time| time.to_string()),
             self.catalogue_leaves,
             self.catalogue_bytes,
             self.catalogue_root,
@@ -100,26 +102,13 @@ impl Root {
         if len64(bytes.len()) > u64::from(ROOT_MAX) {
             return Err(malformed("longer than 4096 bytes"));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| malformed("not UTF-8"))?;
-        let mut lines = Lines {
-            lines: text.split('\n'),
-            place,
-        };
-        let format = lines.value("holdall")?;
-        if format != FORMAT {
-            let what = format!(
-                "format {} (this version reads {FORMAT})",
-                format.chars().take(32).collect::<String>().escape_debug()
-            );
-            return Err(Error::Unsupported {
-                place: place.to_owned(),
-                what,
-            });
-        }
+        let text = lines::text(bytes, place)?;
+        let mut lines = Lines::new(text, place);
+        lines.format("holdall")?;
         let root = Self {
             medium: MediumId::from_hex(lines.value("medium")?).map_err(|e| malformed(&e.to_string()))?,
-            origin: label(lines.value("origin")?, place)?,
-            series: label(lines.value("series")?, place)?,
+            origin: lines::label(lines.value("origin")?, "origin", place)?,
+            series: lines::label(lines.value("series")?, "series", place)?,
             epoch: lines.number("epoch")?,
             serial: lines.number("serial")?,
             generation: Generation::new(lines.number("generation")?),
@@ -130,6 +119,10 @@ impl Root {
             },
             previous: lines.hash("previous")?,
             time: lines.number("time")?,
+            expires: match lines.value("expires")? {
+                "-" => None,
+                number => Some(lines.parse(number)?),
+            },
             catalogue_leaves: 0,
             catalogue_bytes: 0,
             catalogue_root: Sha256::default(),
@@ -184,60 +177,5 @@ impl Root {
             });
         }
         Ok(root)
-    }
-}
-
-/// Validates an origin or series: 1 to 255 bytes, no control characters.
-pub fn label(text: &str, place: &str) -> Result<String> {
-    if text.is_empty() || text.len() > LABEL_MAX || text.chars().any(char::is_control) || text.trim() != text
-    {
-        return Err(Error::malformed(
-            place,
-            "origin and series are 1 to 255 bytes of text, without line breaks or outer spaces",
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-struct Lines<'a> {
-    lines: std::str::Split<'a, char>,
-    place: &'a str,
-}
-
-impl<'a> Lines<'a> {
-    fn value(&mut self, key: &str) -> Result<&'a str> {
-        self.lines
-            .next()
-            .and_then(|line| line.strip_prefix(key))
-            .and_then(|rest| rest.strip_prefix(' '))
-            .ok_or_else(|| {
-                Error::malformed(self.place, format!("the line '{key}' is not where it should be"))
-            })
-    }
-
-    fn fields<const N: usize>(&mut self, key: &str) -> Result<[&'a str; N]> {
-        let fields: Vec<&str> = self.value(key)?.splitn(N + 1, ' ').collect();
-        fields
-            .try_into()
-            .map_err(|_| Error::malformed(self.place, format!("the line '{key}' has not {N} fields")))
-    }
-
-    fn parse<T: std::str::FromStr>(&self, text: &str) -> Result<T> {
-        text.parse()
-            .map_err(|_| Error::malformed(self.place, "a number is out of range or no number"))
-    }
-
-    fn number<T: std::str::FromStr>(&mut self, key: &str) -> Result<T> {
-        let text = self.value(key)?;
-        self.parse(text)
-    }
-
-    fn hash(&mut self, key: &str) -> Result<Option<PageHash>> {
-        match self.value(key)? {
-            "-" => Ok(None),
-            hex => PageHash::from_hex(hex)
-                .map(Some)
-                .map_err(|e| Error::malformed(self.place, e.to_string())),
-        }
     }
 }

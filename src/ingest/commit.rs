@@ -4,9 +4,10 @@ use super::{Edit, Ingest, Inner, StoredBlob, leaf_of};
 use crate::catalogue::CatalogueWriter;
 use crate::error::{Error, Result};
 use crate::format::catalogue::{Kind, Leaf};
+use crate::format::custody::Event;
 use crate::format::pack::SetRecord;
 use crate::format::root::Root;
-use crate::generation;
+use crate::generation::{self, Making};
 use crate::medium::MediumFile;
 use crate::units::Generation;
 use std::collections::BTreeMap;
@@ -127,6 +128,7 @@ impl Inner {
             .filter(|l| l.kind == Kind::Blob)
             .map(|l| l.name.clone())
             .collect();
+        let note = note_of(&leaves);
         let mut new = leaves.into_iter().peekable();
         for old in self.catalogue.leaves_from(0) {
             let old = old?;
@@ -136,7 +138,7 @@ impl Inner {
             }
             if let Some((_, leaf)) = new.next_if(|(k, _)| *k == key) {
                 writer.push(leaf)?;
-            } else if !(old.kind == Kind::Absent && arrived.contains(&old.name)) {
+            } else if old.kind != Kind::File && !(old.kind == Kind::Absent && arrived.contains(&old.name)) {
                 writer.push(old)?;
             }
         }
@@ -144,7 +146,16 @@ impl Inner {
             writer.push(leaf)?;
         }
         let catalogue = writer.finish()?;
-        let (root, hash) = generation::commit(medium, &self.current, generation, &catalogue, packs, now())?;
+        let making = Making {
+            event: Event::Added,
+            serial: self.current.root.serial + 1,
+            epoch: self.current.root.epoch,
+            expires: None,
+            time: now(),
+            witness: &self.witness,
+            note,
+        };
+        let (root, hash) = generation::commit(medium, &self.current, generation, &catalogue, packs, making)?;
         // From here on the generation stands; an index that does not follow is only built anew.
         if let Err(e) = self.belt.index.settle(&hash) {
             self.monitor.warn(&format!("the disk is written; {e}"));
@@ -184,6 +195,7 @@ impl Inner {
             [
                 MediumFile::Catalogue(*g),
                 MediumFile::PackSet(*g),
+                MediumFile::Custody(*g),
                 MediumFile::Root(*g),
             ]
         });
@@ -195,6 +207,21 @@ impl Inner {
             }
         }
     }
+}
+
+/// What was added, for the custody record: names that are new or moved, and whether the loose files changed.
+fn note_of(leaves: &BTreeMap<Vec<u8>, Leaf>) -> String {
+    let names = |kind| leaves.values().filter(|leaf| leaf.kind == kind).count();
+    let tags = leaves
+        .values()
+        .filter(|leaf| leaf.kind == Kind::Image && !leaf.name.contains('@'))
+        .count();
+    let files = if names(Kind::Files) > 0 {
+        ", loose files"
+    } else {
+        ""
+    };
+    format!("image names: {tags}, blobs: {}{files}", names(Kind::Blob))
 }
 
 /// Seconds since 1970.

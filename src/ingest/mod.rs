@@ -33,6 +33,7 @@ pub use stored::StoredBlob;
 
 use crate::blob::{BlobReader, BlobStream, FrameSource};
 use crate::catalogue::CatalogueReader;
+use crate::custody::Witness;
 use crate::error::{Error, Result};
 use crate::format::catalogue::{Kind, Leaf, sort_key};
 use crate::format::codec::Decoder;
@@ -108,6 +109,7 @@ struct Inner {
     /// The generation number that this run would use.
     first_generation: Generation,
     interrupted: Arc<AtomicBool>,
+    witness: Witness,
 }
 
 /// One writing run on a medium: everything added becomes durable at [`Ingest::commit`], together, or

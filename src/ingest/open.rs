@@ -6,6 +6,7 @@ use super::reindex::{learn_frame, rebuild, say_unlearnt};
 use super::{Ingest, Inner, Shared};
 use crate::blob::Uncached;
 use crate::catalogue::CatalogueReader;
+use crate::custody::Witness;
 use crate::error::{Error, Result};
 use crate::format::catalogue::Leaf;
 use crate::format::codec::Decoder;
@@ -34,6 +35,8 @@ pub struct IngestOptions {
     pub state: PathBuf,
     /// Set by whoever wants the run to stop.
     pub interrupted: Arc<AtomicBool>,
+    /// Who adds, for the custody record.
+    pub witness: Witness,
     /// How much work is put into taking less space.
     pub level: Level,
 }
@@ -148,6 +151,7 @@ impl Ingest {
             first_pack: next,
             first_generation,
             interrupted: Arc::clone(&options.interrupted),
+            witness: options.witness.clone(),
         };
         for place in &adopted.records {
             inner.adopt_records(place)?;

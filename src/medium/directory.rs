@@ -3,10 +3,12 @@
 use super::buffers::Buffers;
 use super::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber, aligned};
 use crate::error::{Error, Result};
-use crate::units::{Generation, PackNumber, len64};
+use crate::name::SignerName;
+use crate::units::{Generation, PackNumber, RecordNumber, len64};
 use bytes::Bytes;
 use nix::fcntl::OFlag;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{IoSlice, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -23,6 +25,10 @@ pub struct DirectoryMedium {
     path: PathBuf,
     /// Whether packs are read past the kernel's cache.
     direct: AtomicBool,
+    /// Whether everything is, packs or not.
+    past_caches: bool,
+    /// Folders of generations that files were made in, to be synced.
+    written: Mutex<BTreeSet<Generation>>,
     buffers: Arc<Buffers>,
     /// Files open for reading, most recently used last. Few enough that a scan beats a map.
     open: Mutex<Vec<(MediumFile, Arc<File>)>>,
@@ -47,6 +53,8 @@ impl DirectoryMedium {
         Ok(Self {
             path: path.to_owned(),
             direct: AtomicBool::new(false),
+            past_caches: false,
+            written: Mutex::default(),
             buffers: Arc::default(),
             open: Mutex::new(Vec::new()),
         })
@@ -57,6 +65,14 @@ impl DirectoryMedium {
     pub fn open_direct(path: &Path) -> Result<Self> {
         let medium = Self::open(path)?;
         medium.direct.store(true, Ordering::Relaxed);
+        Ok(medium)
+    }
+
+    /// The medium at `path`, of which everything is read from the device itself: what the kernel has cached of a file is dropped
+    /// when the file is opened, and it is read past the cache where the file system can. For who must know what the device has.
+    pub fn open_past_caches(path: &Path) -> Result<Self> {
+        let mut medium = Self::open_direct(path)?;
+        medium.past_caches = true;
         Ok(medium)
     }
 
@@ -76,7 +92,7 @@ impl DirectoryMedium {
     }
 
     fn is_direct(&self, file: MediumFile) -> bool {
-        matches!(file, MediumFile::Pack(_)) && self.direct.load(Ordering::Relaxed)
+        (self.past_caches || matches!(file, MediumFile::Pack(_))) && self.direct.load(Ordering::Relaxed)
     }
 
     fn read_err(&self, file: MediumFile, offset: u64, len: usize) -> impl Fn(std::io::Error) -> Error {
@@ -122,6 +138,12 @@ impl DirectoryMedium {
         if !handle.metadata().map_err(self.err(file))?.is_file() {
             return Err(Error::malformed(self.place(file), "not a regular file"));
         }
+        if self.past_caches {
+            use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+            // Only clean pages leave: whoever wrote has synced.
+            posix_fadvise(&handle, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
+                .map_err(|e| self.err(file)(e.into()))?;
+        }
         let handle = Arc::new(handle);
         let mut open = self.open.lock();
         if open.len() >= OPEN_FILES {
@@ -144,7 +166,12 @@ impl DirectoryMedium {
         Ok(self.buffers.lend(bytes, 0, len))
     }
 
-    fn numbers(&self, folder: &str, parse: impl Fn(&str) -> Option<u32>) -> Result<Vec<u32>> {
+    /// What the names in a generation's folder stand for, in order.
+    fn names<T: Ord>(&self, generation: Generation, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
+        self.parsed(&format!("generations/{generation:06}"), parse)
+    }
+
+    fn parsed<T: Ord>(&self, folder: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
         let path = self.path.join(folder);
         let place = path.display().to_string();
         let mut numbers = Vec::new();
@@ -208,16 +235,31 @@ impl Medium for DirectoryMedium {
     }
 
     fn packs(&self) -> Result<Vec<PackNumber>> {
-        let numbers = self.numbers("packs", |name| number(name.strip_suffix(".pack")?))?;
+        let numbers = self.parsed("packs", |name| number(name.strip_suffix(".pack")?))?;
         Ok(numbers.into_iter().map(PackNumber::new).collect())
     }
 
     fn generations(&self) -> Result<Vec<Generation>> {
         Ok(self
-            .numbers("generations", number)?
+            .parsed("generations", number)?
             .into_iter()
             .map(Generation::new)
             .collect())
+    }
+
+    fn signatures(&self, generation: Generation) -> Result<Vec<SignerName>> {
+        self.names(generation, |name| {
+            let signer = name.strip_prefix("ROOT.")?.strip_suffix(".sig")?;
+            SignerName::parse(signer).ok()
+        })
+    }
+
+    fn custody_after(&self, generation: Generation) -> Result<Vec<RecordNumber>> {
+        self.names(generation, |name| {
+            let digits = name.strip_prefix("custody.").filter(|digits| digits.len() == 3)?;
+            let number = digits.parse().ok().filter(|n: &u16| *n > 0)?;
+            (format!("{number:03}") == digits).then_some(RecordNumber::new(number))
+        })
     }
 
     fn prepare(&self) -> Result<()> {
@@ -250,6 +292,7 @@ impl Medium for DirectoryMedium {
 
     fn create(&self, file: MediumFile) -> Result<Box<dyn MediumWriter>> {
         let path = self.path_of(file);
+        self.written.lock().extend(file.generation());
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|e| Error::io(parent.display().to_string(), e))?;
         }
@@ -298,9 +341,14 @@ impl Medium for DirectoryMedium {
     }
 
     fn sync_folders(&self) -> Result<()> {
-        if let Some(generation) = self.generations()?.last() {
+        let mut written = self.written.lock().clone();
+        written.extend(self.generations()?.last());
+        for generation in &written {
             self.sync_folder(&self.path.join(format!("generations/{generation:06}")))?;
         }
+        self.written
+            .lock()
+            .retain(|generation| !written.contains(generation));
         self.sync_folder(&self.path.join("packs"))?;
         self.sync_folder(&self.path.join("generations"))?;
         self.sync_folder(&self.path)?;

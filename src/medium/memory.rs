@@ -2,7 +2,8 @@
 
 use super::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber};
 use crate::error::{Error, Result};
-use crate::units::{Generation, PackNumber, index64, len64};
+use crate::name::SignerName;
+use crate::units::{Generation, PackNumber, RecordNumber, index64, len64};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -193,14 +194,27 @@ impl Medium for MemoryMedium {
         let mut generations: Vec<Generation> = self
             .files()
             .into_iter()
-            .filter_map(|f| match f {
-                MediumFile::Root(g) | MediumFile::PackSet(g) | MediumFile::Catalogue(g) => Some(g),
-                _ => None,
-            })
+            .filter_map(MediumFile::generation)
             .collect();
         generations.sort_unstable();
         generations.dedup();
         Ok(generations)
+    }
+
+    fn signatures(&self, generation: Generation) -> Result<Vec<SignerName>> {
+        let signers = self.files().into_iter().filter_map(|f| match f {
+            MediumFile::Signature(g, signer) if g == generation => Some(signer),
+            _ => None,
+        });
+        Ok(signers.collect())
+    }
+
+    fn custody_after(&self, generation: Generation) -> Result<Vec<RecordNumber>> {
+        let numbers = self.files().into_iter().filter_map(|f| match f {
+            MediumFile::CustodyAfter(g, number) if g == generation => Some(number),
+            _ => None,
+        });
+        Ok(numbers.collect())
     }
 
     fn prepare(&self) -> Result<()> {

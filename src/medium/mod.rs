@@ -12,7 +12,8 @@ pub use directory::DirectoryMedium;
 pub use memory::{Fault, MemoryMedium};
 
 use crate::error::Result;
-use crate::units::{Generation, PackNumber};
+use crate::name::SignerName;
+use crate::units::{Generation, PackNumber, RecordNumber};
 use bytes::Bytes;
 use std::fmt;
 
@@ -31,6 +32,28 @@ pub enum MediumFile {
     PackSet(Generation),
     /// `generations/NNNNNN/catalogue`.
     Catalogue(Generation),
+    /// `generations/NNNNNN/custody`, the record of what made the generation.
+    Custody(Generation),
+    /// `generations/NNNNNN/custody.001` and on: records of what happened to it since.
+    CustodyAfter(Generation, RecordNumber),
+    /// `generations/NNNNNN/ROOT.<signer>.sig`.
+    Signature(Generation, SignerName),
+}
+
+impl MediumFile {
+    /// The generation in whose folder it lies.
+    #[must_use]
+    pub const fn generation(self) -> Option<Generation> {
+        match self {
+            Self::Root(g)
+            | Self::PackSet(g)
+            | Self::Catalogue(g)
+            | Self::Custody(g)
+            | Self::CustodyAfter(g, _)
+            | Self::Signature(g, _) => Some(g),
+            Self::Notice | Self::Slot(_) | Self::Pack(_) => None,
+        }
+    }
 }
 
 /// Which of the superblock's two slots.
@@ -66,6 +89,9 @@ impl fmt::Display for MediumFile {
             Self::Root(g) => write!(f, "generations/{g:06}/ROOT"),
             Self::PackSet(g) => write!(f, "generations/{g:06}/packs"),
             Self::Catalogue(g) => write!(f, "generations/{g:06}/catalogue"),
+            Self::Custody(g) => write!(f, "generations/{g:06}/custody"),
+            Self::CustodyAfter(g, n) => write!(f, "generations/{g:06}/custody.{n:03}"),
+            Self::Signature(g, signer) => write!(f, "generations/{g:06}/ROOT.{signer}.sig"),
         }
     }
 }
@@ -98,6 +124,12 @@ pub trait Medium: Send + Sync + fmt::Debug {
 
     /// Numbers of the generations that have a folder, ascending, whether whole or not.
     fn generations(&self) -> Result<Vec<Generation>>;
+
+    /// Names of a generation's signatures, ascending.
+    fn signatures(&self, generation: Generation) -> Result<Vec<SignerName>>;
+
+    /// Numbers of a generation's custody records behind its first, ascending.
+    fn custody_after(&self, generation: Generation) -> Result<Vec<RecordNumber>>;
 
     /// Makes the folders of a new medium; refused where anything of a medium is there already.
     fn prepare(&self) -> Result<()>;

@@ -328,6 +328,15 @@ impl Disk {
         Ok(Bytes::from(bytes))
     }
 
+    /// The leaf of that kind and name, its position, and its audit path up to ROOT's tree hash.
+    pub fn leaf_with_path(&self, kind: Kind, name: &str) -> Result<Option<(u64, Leaf, Vec<Sha256>)>> {
+        let Some((position, leaf)) = self.inner.catalogue.get(kind, name)? else {
+            return Ok(None);
+        };
+        let path = self.inner.catalogue.audit_path(position)?;
+        Ok(Some((position, leaf, path)))
+    }
+
     /// The tree of loose files; `None` where the disk has none.
     pub fn files(&self) -> Result<Option<Directory>> {
         let Some((_, leaf)) = self.inner.catalogue.get(Kind::Files, "files")? else {

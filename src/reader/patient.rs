@@ -3,7 +3,8 @@
 
 use crate::error::{Error, Result};
 use crate::medium::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber};
-use crate::units::{Generation, PackNumber};
+use crate::name::SignerName;
+use crate::units::{Generation, PackNumber, RecordNumber};
 use bytes::Bytes;
 use crossbeam_channel::{Sender, bounded, unbounded};
 use std::sync::Arc;
@@ -94,6 +95,14 @@ impl Medium for PatientMedium {
 
     fn generations(&self) -> Result<Vec<Generation>> {
         self.medium.generations()
+    }
+
+    fn signatures(&self, generation: Generation) -> Result<Vec<SignerName>> {
+        self.medium.signatures(generation)
+    }
+
+    fn custody_after(&self, generation: Generation) -> Result<Vec<RecordNumber>> {
+        self.medium.custody_after(generation)
     }
 
     fn prepare(&self) -> Result<()> {

@@ -18,13 +18,14 @@ use std::sync::Arc;
 /// Checks one leaf; what is damaged is entered into the report.
 pub(super) fn check_leaf(check: &mut Check<'_>, catalogue: &CatalogueReader, leaf: &Leaf) -> Result<()> {
     if let Some(tree) = tree_of(&leaf.content) {
-        return trees::check_tree(check, leaf, tree);
+        return trees::check_tree(check, catalogue, leaf, tree);
     }
     if leaf.kind == Kind::Rootfs {
         trees::check_rootfs(check, catalogue, leaf);
         return Ok(());
     }
-    if leaf.kind == Kind::Absent {
+    // A loose file's leaf is compared where the tree has the file.
+    if matches!(leaf.kind, Kind::Absent | Kind::File) {
         return Ok(());
     }
     let name = || name_of(leaf.kind, &leaf.name);
@@ -52,7 +53,7 @@ pub(super) fn check_leaf(check: &mut Check<'_>, catalogue: &CatalogueReader, lea
     }
     if let Content::Recipe(recipe) = &leaf.content {
         let before = check.report.damage_count();
-        trees::check_tree(check, leaf, recipe.tree)?;
+        trees::check_tree(check, catalogue, leaf, recipe.tree)?;
         if check.report.damage_count() > before {
             check.report.damaged_blobs.insert(leaf.sha256);
         }

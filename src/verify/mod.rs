@@ -11,6 +11,7 @@ use crate::catalogue::CatalogueReader;
 use crate::error::{Error, Result};
 use crate::format::catalogue::Kind;
 use crate::format::content::{Content, Place, TreeRef};
+use crate::format::root::State;
 use crate::format::superblock::SlotState;
 use crate::generation;
 use crate::ids::{MediumId, PageHash, Sha256};
@@ -124,6 +125,10 @@ struct Check<'a> {
     checked: HashSet<(PageHash, Place)>,
     /// The packs of the generation, with their lengths: a place in any other is damage.
     listed: HashMap<PackNumber, u32>,
+    /// Whether the generation is sealed, so that each loose file has a leaf.
+    sealed: bool,
+    /// Loose files that a leaf should be there for.
+    nameable_files: u64,
 }
 
 impl Check<'_> {
@@ -178,6 +183,8 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         bad: BadFrames::default(),
         checked: HashSet::new(),
         listed: HashMap::new(),
+        sealed: current.root.state == State::Sealed,
+        nameable_files: 0,
     };
     check_slots(&mut check);
     check_notice(&mut check);
@@ -242,13 +249,14 @@ fn check_notice(check: &mut Check<'_>) {
 
 /// Reads every leaf and checks what it is made of. A page that cannot be read costs its leaves only.
 fn check_catalogue(check: &mut Check<'_>, catalogue: &CatalogueReader) -> Result<()> {
-    let mut position = 0;
+    let (mut position, mut files) = (0, 0);
     let mut unreadable = Vec::new();
     while position < catalogue.len() {
         check.check_interrupted()?;
         match catalogue.at(position) {
             Ok(Some(leaf)) => {
                 check.report.leaves += 1;
+                files += u64::from(leaf.kind == Kind::File);
                 contents::check_leaf(check, catalogue, &leaf)?;
                 position += 1;
             }
@@ -264,6 +272,16 @@ fn check_catalogue(check: &mut Check<'_>, catalogue: &CatalogueReader) -> Result
                 position = (position / PAGE + 1) * PAGE;
             }
         }
+    }
+    // Each file was looked up by its path: as many leaves as files then are the same ones. Where folders could not be read, nobody knows.
+    if files != check.nameable_files
+        && check.report.damaged_files.is_empty()
+        && !check.report.catalogue_damaged
+    {
+        check.damaged(format!(
+            "the catalogue lists {files} loose files one by one, where {} belong",
+            check.nameable_files
+        ));
     }
     Ok(())
 }
@@ -289,5 +307,6 @@ fn name_of(kind: Kind, name: &str) -> String {
         Kind::Layer => format!("layer {name}"),
         Kind::Chain => format!("chain {name}"),
         Kind::Rootfs => format!("root file system {name}"),
+        Kind::File => format!("file files/{name}"),
     }
 }

@@ -18,12 +18,19 @@ const REMEMBERED: usize = 1 << 20;
 /// A directory that is waiting, with its path for messages.
 struct Waiting {
     path: String,
+    /// Whether the path is its names as they are: all of them UTF-8.
+    exact: bool,
     directory: Directory,
     depth: u32,
 }
 
 /// Checks the tree of a leaf: of loose files, of a layer or of a chain, or the one that a blob's recipe refers to.
-pub(super) fn check_tree(check: &mut Check<'_>, leaf: &Leaf, tree: TreeRef) -> Result<()> {
+pub(super) fn check_tree(
+    check: &mut Check<'_>,
+    catalogue: &CatalogueReader,
+    leaf: &Leaf,
+    tree: TreeRef,
+) -> Result<()> {
     let source: Arc<dyn FrameSource> = Arc::new(Uncached::new(Arc::clone(&check.medium)));
     let files = leaf.kind == Kind::Files;
     let before = check.report.damage_count();
@@ -52,7 +59,7 @@ pub(super) fn check_tree(check: &mut Check<'_>, leaf: &Leaf, tree: TreeRef) -> R
     };
     check.check_interrupted()?;
     match top {
-        Ok(top) => walk(check, &place, top, files)?,
+        Ok(top) => walk(check, &place, top, files.then_some(catalogue))?,
         Err(e) => check.damaged(format!("{place}: {e}")),
     }
     if !files && check.report.damage_count() > before {
@@ -102,16 +109,20 @@ fn check_links(check: &Check<'_>, rooted: &Rooted) -> Result<()> {
 }
 
 /// Walks a tree directory by directory, without recursion.
-fn walk(check: &mut Check<'_>, place: &str, top: Directory, files: bool) -> Result<()> {
+/// Those of loose files come with the catalogue, which may list them one by one.
+fn walk(check: &mut Check<'_>, place: &str, top: Directory, listed: Option<&CatalogueReader>) -> Result<()> {
+    let files = listed.is_some();
     // What is damaged is named once a tree, however often it stands in it.
     let mut met = std::collections::HashSet::new();
     let mut waiting = vec![Waiting {
         path: String::new(),
+        exact: true,
         directory: top,
         depth: 0,
     }];
     while let Some(Waiting {
         path,
+        exact,
         directory,
         depth,
     }) = waiting.pop()
@@ -151,13 +162,20 @@ fn walk(check: &mut Check<'_>, place: &str, top: Directory, files: bool) -> Resu
             } else {
                 format!("{path}/{}", entry.name)
             };
+            let exact = exact && std::str::from_utf8(entry.name.as_bytes()).is_ok();
             match &entry.node {
                 Node::Directory { .. } => waiting.push(Waiting {
                     path: below,
+                    exact,
                     directory: directory.open_directory(&entry)?,
                     depth: depth + 1,
                 }),
-                Node::File { .. } => check_file(check, place, &entry, below, files)?,
+                Node::File { .. } => {
+                    if let Some(catalogue) = listed.filter(|_| exact && check.sealed) {
+                        check_listed(check, catalogue, &entry, &below);
+                    }
+                    check_file(check, place, &entry, below, files)?;
+                }
                 Node::Symlink { .. } | Node::Special { .. } | Node::Whiteout | Node::OutsideLink { .. } => {}
             }
         }
@@ -178,6 +196,24 @@ fn check_pages(check: &Check<'_>, directory: &Directory) -> Result<()> {
         usable(check, &directory.stored().place)?;
     }
     directory.pages(|_, place, _| usable(check, &place))
+}
+
+/// A sealed generation lists each loose file besides, with what the tree says of it.
+fn check_listed(check: &mut Check<'_>, catalogue: &CatalogueReader, entry: &Entry, path: &str) {
+    let Some(leaf) = Leaf::of_file(path, entry.stored()) else {
+        return;
+    };
+    check.nameable_files += 1;
+    match catalogue.get(Kind::File, path) {
+        Ok(Some((_, found))) if found == leaf => {}
+        Ok(Some(_)) => check.damaged(format!(
+            "file files/{path}: its leaf says something else than the tree"
+        )),
+        Ok(None) => check.damaged(format!(
+            "file files/{path}: it has no leaf, though the generation is sealed"
+        )),
+        Err(e) => check.damage(&e),
+    }
 }
 
 fn check_file(check: &mut Check<'_>, tree: &str, entry: &Entry, path: String, files: bool) -> Result<()> {

@@ -53,11 +53,12 @@ pub fn labels() -> Labels {
 }
 
 pub fn init(medium: &dyn Medium) {
-    generation::init(medium, &labels(), 1_000).unwrap();
+    generation::init(medium, &labels(), &holdall::custody::Witness::unnamed(), 1_000).unwrap();
 }
 
 pub fn begin(medium: &Arc<dyn Medium>, state: &Path) -> Result<Ingest> {
     let options = IngestOptions {
+        witness: holdall::custody::Witness::unnamed(),
         level: holdall::pack::Level::default(),
         state: state.to_owned(),
         interrupted: Arc::default(),

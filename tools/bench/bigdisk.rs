@@ -2,8 +2,10 @@
 //! measure that opening one does not grow with it. Small blobs, spread over small packs.
 
 use holdall::catalogue::CatalogueWriter;
+use holdall::custody::Witness;
 use holdall::format::catalogue::{Kind, Leaf};
 use holdall::format::content::{Content, ListRef, Place};
+use holdall::format::custody::Event;
 use holdall::format::frame::{FrameChunk, FrameKind};
 use holdall::generation::{self, Labels};
 use holdall::ids::{BlobId, ChunkId, PageHash, Sha256};
@@ -34,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         origin: "bench".to_owned(),
         series: "bench".to_owned(),
     };
-    let root = generation::init(&medium, &labels, 0)?;
+    let root = generation::init(&medium, &labels, &Witness::unnamed(), 0)?;
     let current = generation::current(&medium, None)?;
     let mut encoder = Encoder::new(Level::Fast)?;
     let mut set = Vec::new();
@@ -105,7 +107,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         writer.push(leaf)?;
     }
     let catalogue = writer.finish()?;
-    generation::commit(&medium, &current, number, &catalogue, &set, 0)?;
+    let making = generation::Making {
+        event: Event::Added,
+        serial: current.root.serial + 1,
+        epoch: current.root.epoch,
+        expires: None,
+        time: 0,
+        witness: &Witness::unnamed(),
+        note: "-".to_owned(),
+    };
+    generation::commit(&medium, &current, number, &catalogue, &set, making)?;
     let mut out = std::io::stdout().lock();
     std::io::Write::write_all(
         &mut out,

@@ -22,6 +22,10 @@ pub enum Exit {
     Refused,
     /// The medium is full; its last generation is whole.
     Full,
+    /// A signature, a proof or the policy does not hold.
+    Untrusted,
+    /// The disk is older than one that this node has accepted, or another with the same serial.
+    Rollback,
     /// Interrupted; the last generation is whole.
     Interrupted,
 }
@@ -36,6 +40,8 @@ impl Exit {
             Self::Damage => 3,
             Self::Refused => 4,
             Self::Full => 5,
+            Self::Untrusted => 6,
+            Self::Rollback => 7,
             Self::Interrupted => 130,
         }
     }
@@ -96,6 +102,24 @@ pub enum ToolError {
         /// The source as it was spelled.
         source_text: String,
         /// What went wrong with it.
+        error: Box<ToolError>,
+    },
+    /// The node does not believe the disk.
+    #[error("{place}: refused: {refusal}")]
+    Untrusted {
+        /// The medium or proof.
+        place: String,
+        /// Why.
+        refusal: holdall::trust::Refusal,
+    },
+    /// A generation was sealed, and then not signed.
+    #[error(
+        "generation {generation} is sealed, and not signed (`holdall sign` takes it up from here): {error}"
+    )]
+    Unsigned {
+        /// The generation.
+        generation: u32,
+        /// What went wrong.
         error: Box<ToolError>,
     },
     /// Whoever reads the output has closed it.
@@ -173,14 +197,14 @@ impl ToolError {
             Self::Images(ImagesError::Store(error)) => Some(error),
             Self::Fs(FsError::Disk(error)) => Some(error),
             Self::Registry(RegistryError::Store(error)) => Some(error),
-            Self::Source { error, .. } => error.store(),
+            Self::Source { error, .. } | Self::Unsigned { error, .. } => error.store(),
             _ => None,
         }
     }
 
     /// The exit code.
     pub fn exit(&self) -> Exit {
-        if let Self::Source { error, .. } = self {
+        if let Self::Source { error, .. } | Self::Unsigned { error, .. } = self {
             return error.exit();
         }
         if let Some(error) = self.store() {
@@ -191,6 +215,7 @@ impl ToolError {
                     Exit::Refused
                 }
                 StoreError::Full { .. } => Exit::Full,
+                StoreError::Untrusted { .. } => Exit::Untrusted,
                 StoreError::Interrupted => Exit::Interrupted,
                 other if other.is_damage() && !matches!(self, Self::Store(_) | Self::Images(_)) => {
                     Exit::Damage
@@ -211,6 +236,7 @@ impl ToolError {
                 | FsError::DeadMount { .. },
             ) => Exit::Refused,
             Self::NoRoom(_) => Exit::Full,
+            Self::Untrusted { refusal, .. } => crate::believe::exit_of(refusal),
             Self::Closed => Exit::Done,
             _ => Exit::Failed,
         }
@@ -232,11 +258,13 @@ impl ToolError {
                 StoreError::Refused { .. } | StoreError::NoTree { .. } => "refused",
                 StoreError::SourceMismatch { .. } => "source-mismatch",
                 StoreError::Interrupted => "interrupted",
+                StoreError::Untrusted { .. } => "untrusted",
                 _ => "failed",
             };
         }
         match self {
-            Self::Source { error, .. } => error.kind(),
+            Self::Source { error, .. } | Self::Unsigned { error, .. } => error.kind(),
+            Self::Untrusted { refusal, .. } => refusal.kind(),
             Self::Images(error) => match error {
                 ImagesError::NotASource { .. } => "usage",
                 ImagesError::Missing { .. } => "missing",

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use holdall::medium::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber};
-use holdall::units::{Generation, PackNumber};
+use holdall::name::SignerName;
+use holdall::units::{Generation, PackNumber, RecordNumber};
 use holdall::{Error, Result, generation};
 
 /// Shows a medium's committed state alone. What an interrupted run left is not shown, as taking it over
@@ -42,6 +43,14 @@ impl<M: Medium> Medium for LookingMedium<M> {
 
     fn generations(&self) -> Result<Vec<Generation>> {
         self.0.generations()
+    }
+
+    fn signatures(&self, generation: Generation) -> Result<Vec<SignerName>> {
+        self.0.signatures(generation)
+    }
+
+    fn custody_after(&self, generation: Generation) -> Result<Vec<RecordNumber>> {
+        self.0.custody_after(generation)
     }
 
     fn prepare(&self) -> Result<()> {
@@ -114,13 +123,14 @@ mod tests {
             origin: "o".to_owned(),
             series: "s".to_owned(),
         };
-        generation::init(&disk, &labels, 0).unwrap();
+        generation::init(&disk, &labels, &holdall::custody::Witness::unnamed(), 0).unwrap();
         // What an interrupted run left stays as it is.
         std::fs::File::create(folder.path().join("packs/000001.pack"))
             .unwrap()
             .set_len(10)
             .unwrap();
         let options = IngestOptions {
+            witness: holdall::custody::Witness::unnamed(),
             level: holdall::pack::Level::default(),
             state: state.path().to_owned(),
             interrupted: Arc::default(),

@@ -3,14 +3,17 @@
 //! Results go to standard output, everything else to standard error; the exit code is one of
 //! [`exit::Exit`]. This is the only place where the mounted disk and the registry meet.
 
+mod believe;
 mod cache_size;
 mod exit;
 mod locate;
 mod looking;
 mod measure;
 mod output;
+mod policy;
 mod progress;
 mod signal;
+mod signing;
 mod state;
 mod verb;
 
@@ -26,7 +29,8 @@ use std::process::ExitCode;
 /// object as the result, and one object a line ({"error":…}, {"warning":…}, {"progress":…}) for the rest.
 ///
 /// Exit codes: 0 done; 1 failed; 2 the command line was not understood; 3 damage was found; 4 refused,
-/// it needs a decision of yours; 5 the disk is full, its last generation is whole; 130 interrupted.
+/// it needs a decision of yours; 5 the disk is full, its last generation is whole; 6 not trusted: a signature, a proof or
+/// the policy does not hold; 7 rollback: the disk is older than one that this node has accepted; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "holdall", version, propagate_version = true, max_term_width = 100)]
 struct Cli {
@@ -61,12 +65,24 @@ enum Verb {
     Init(verb::init::Args),
     /// Add images and files: one generation, all of it or nothing
     Add(verb::add::Args),
+    /// Finish a generation, read it back from the device, and sign it
+    Seal(verb::seal::Args),
+    /// Add a signature to a sealed disk
+    Sign(verb::sign::Args),
     /// List images and files
     Ls(verb::ls::Args),
     /// Show what a disk says of itself
     Info(verb::info::Args),
     /// Check everything that is on a disk, and name what is damaged
     Verify(verb::verify::Args),
+    /// Prove that an image, a blob or a file is on a disk, in a text that can be checked without it
+    Prove(verb::prove::Args),
+    /// Check such a proof
+    CheckProof(verb::check_proof::Args),
+    /// Show and check the custody of a disk, or of this node
+    Log(verb::log::Args),
+    /// Show this node's policy and the disks that it has accepted, or begin or set that record
+    Trust(verb::trust::Args),
     /// Write a blob, a manifest or a file to standard output
     Cat(verb::cat::Args),
     /// Copy an image into an OCI layout, or files into a folder
@@ -94,12 +110,18 @@ fn main() -> ExitCode {
     let done = match verb {
         Verb::Init(args) => verb::init::run(&args, &output),
         Verb::Add(args) => verb::add::run(args, &output, global.state),
+        Verb::Seal(args) => verb::seal::run(&args, &output, global.state),
+        Verb::Sign(args) => verb::sign::run(&args, &output),
+        Verb::Prove(args) => verb::prove::run(&args, &output),
+        Verb::CheckProof(args) => verb::check_proof::run(&args, &output),
+        Verb::Log(args) => verb::log::run(&args, &output, global.state),
+        Verb::Trust(args) => verb::trust::run(&args, &output, global.state),
         Verb::Ls(args) => verb::ls::run(&args, &output),
         Verb::Info(args) => verb::info::run(&args, &output),
         Verb::Verify(args) => verb::verify::run(&args, &output),
         Verb::Cat(args) => verb::cat::run(&args, &output),
         Verb::Extract(args) => verb::extract::run(&args, &output),
-        Verb::Mount(args) => verb::mount::run(&args, &output),
+        Verb::Mount(args) => verb::mount::run(&args, &output, global.state),
         Verb::Serve(args) => verb::serve::run(&args, &output, global.state),
         Verb::Unload(args) => verb::unload::run(&args, &output, global.state),
         Verb::NodeConfig(args) => verb::node_config::run(args, &output, global.state),

@@ -1,6 +1,7 @@
 //! Where the host keeps its own state: the index of each medium. Never on a medium.
 
 use crate::exit::ToolError;
+use holdall::custody::Witness;
 use std::path::PathBuf;
 
 /// The state folder: the one that was asked for (`--state` or `HOLDALL_STATE`), else that of the system
@@ -22,4 +23,43 @@ pub fn folder(asked: Option<PathBuf>) -> Result<PathBuf, ToolError> {
     state.map(|state| state.join("holdall")).ok_or_else(|| {
         ToolError::Usage("neither XDG_STATE_HOME nor HOME is set; name a folder with --state".to_owned())
     })
+}
+
+/// Who runs this command, and on which host, for custody records. Behind sudo the user that called it is named too.
+pub fn witness() -> Witness {
+    let uid = nix::unistd::getuid();
+    let user = nix::unistd::User::from_uid(uid)
+        .ok()
+        .flatten()
+        .map_or_else(|| format!("uid {uid}"), |user| user.name);
+    let who = match std::env::var("SUDO_USER") {
+        Ok(by) if by != user && uid.is_root() => format!("{user}, by sudo of {by}"),
+        _ => user,
+    };
+    Witness {
+        who: plain(&who),
+        host: plain(&host_name()),
+    }
+}
+
+/// This host's name, as the kernel has it.
+pub fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "unnamed".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Text as a label can hold it.
+fn plain(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .take(60)
+        .collect();
+    match text.trim() {
+        "" => "-".to_owned(),
+        text => text.to_owned(),
+    }
 }

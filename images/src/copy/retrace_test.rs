@@ -40,9 +40,10 @@ fn disk(write: impl FnOnce(&Ingest)) -> (Arc<dyn Medium>, Disk) {
         origin: "o".into(),
         series: "s".into(),
     };
-    generation::init(medium.as_ref(), &labels, 0).unwrap();
+    generation::init(medium.as_ref(), &labels, &holdall::custody::Witness::unnamed(), 0).unwrap();
     let state = tempfile::tempdir().unwrap();
     let options = IngestOptions {
+        witness: holdall::custody::Witness::unnamed(),
         level: holdall::pack::Level::default(),
         state: state.path().to_owned(),
         interrupted: Arc::default(),

@@ -382,9 +382,10 @@ mod tests {
             origin: "o".into(),
             series: "s".into(),
         };
-        generation::init(medium.as_ref(), &labels, 0).unwrap();
+        generation::init(medium.as_ref(), &labels, &holdall::custody::Witness::unnamed(), 0).unwrap();
         let state = tempfile::tempdir().unwrap();
         let options = IngestOptions {
+            witness: holdall::custody::Witness::unnamed(),
             state: state.path().to_owned(),
             interrupted: Arc::default(),
             level: holdall::pack::Level::default(),

@@ -469,8 +469,9 @@ fn disk(folder: &Path, images: &[TestImage], indexed: &[TestImage]) -> Disk {
         origin: "o".into(),
         series: "s".into(),
     };
-    generation::init(medium.as_ref(), &labels, 0).unwrap();
+    generation::init(medium.as_ref(), &labels, &holdall::custody::Witness::unnamed(), 0).unwrap();
     let options = IngestOptions {
+        witness: holdall::custody::Witness::unnamed(),
         level: holdall::pack::Level::default(),
         state: folder.join("host"),
         interrupted: Arc::default(),

@@ -123,6 +123,7 @@ pub fn run(args: Args, output: &Output, asked_state: Option<PathBuf>) -> Result<
     check(&args)?;
     let interrupted = signal::interrupted()?;
     let options = IngestOptions {
+        witness: state::witness(),
         state: state::folder(asked_state)?,
         interrupted: Arc::clone(&interrupted),
         level: args.level.into(),

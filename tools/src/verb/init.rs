@@ -2,6 +2,7 @@
 
 use crate::exit::{Exit, ToolError};
 use crate::output::{self, Output};
+use crate::state;
 use holdall::generation::{self, Labels};
 use holdall::medium::DirectoryMedium;
 use serde_json::json;
@@ -25,7 +26,7 @@ pub struct Args {
 pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     let medium = DirectoryMedium::create(&args.medium)?;
     let labels = Labels {
-        origin: args.origin.clone().unwrap_or_else(host_name),
+        origin: args.origin.clone().unwrap_or_else(state::host_name),
         series: args.series.clone(),
     };
     let since = SystemTime::now()
@@ -34,6 +35,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     let root = generation::init(
         &medium,
         &labels,
+        &state::witness(),
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
     )?;
     let place = args.medium.display();
@@ -51,15 +53,4 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     }
     output.result(&result)?;
     Ok(Exit::Done)
-}
-
-/// The host's name, as the kernel has it.
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() {
-        "unnamed".to_owned()
-    } else {
-        name.to_owned()
-    }
 }

@@ -2,15 +2,21 @@
 
 pub mod add;
 pub mod cat;
+pub mod check_proof;
 pub mod completions;
 pub mod extract;
 pub mod info;
 pub mod init;
+pub mod log;
 pub mod ls;
 pub mod man;
 pub mod mount;
 pub mod node_config;
+pub mod prove;
 pub mod reindex;
+pub mod seal;
 pub mod serve;
+pub mod sign;
+pub mod trust;
 pub mod unload;
 pub mod verify;

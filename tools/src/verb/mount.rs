@@ -3,7 +3,8 @@
 use crate::exit::{Exit, ToolError};
 use crate::output::{self, Output};
 use crate::progress::Warnings;
-use crate::{cache_size, locate, signal};
+use crate::{believe, cache_size, locate, signal};
+use holdall::format::custody::Event;
 use holdall_fs::{Detach, FsError, MountOptions, Mounted};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub struct Args {
     /// Memory for checked frames, as 64M
     #[arg(long, value_name = "BYTES", value_parser = cache_size::parse)]
     cache_size: Option<u64>,
+    #[command(flatten)]
+    believe: believe::Args,
 }
 
 /// Mounts an opened disk, with the warnings of its readers on standard error.
@@ -57,9 +60,12 @@ pub fn unmount(mounted: &Mounted, output: Output) -> Result<(), ToolError> {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
+pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let disk = locate::disk_to_mount(&args.medium, args.generation, args.cache_size)?;
     disk.warnings().iter().for_each(|warning| output.warn(warning));
+    let (disk, judged) = args
+        .believe
+        .believe(disk, false, Event::Mounted, asked_state.as_ref(), output)?;
     // Before the mount, so that no signal can come between.
     let mut signals = signal::endings()?;
     let ending = signals.handle();
@@ -71,7 +77,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
         "mounted generation {generation} of {} on {place}",
         args.medium.display()
     ))?;
-    output.result(&json!({ "mounted": mounted.mountpoint(), "disk": shown }))?;
+    output.result(&json!({ "mounted": mounted.mountpoint(), "disk": shown, "trust": judged.as_json() }))?;
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| {
             let mut signals = signals.forever();

@@ -23,6 +23,7 @@ pub struct Args {
 pub fn run(args: &Args, output: &Output, asked: Option<PathBuf>) -> Result<Exit, ToolError> {
     let medium = locate::medium(&args.medium)?;
     let options = IngestOptions {
+        witness: state::witness(),
         level: holdall::pack::Level::default(),
         state: state::folder(asked)?,
         interrupted: signal::interrupted()?,

@@ -10,7 +10,8 @@ use crate::exit::{Exit, ToolError};
 use crate::output::{self, Output};
 use crate::progress::Warnings;
 use crate::verb::mount;
-use crate::{cache_size, locate, signal, state};
+use crate::{believe, cache_size, locate, signal, state};
+use holdall::format::custody::Event;
 use holdall::ids::PageHash;
 use holdall::name::ImageName;
 use holdall::reader::{Disk, RebuiltOptions};
@@ -25,6 +26,9 @@ use tokio::net::TcpListener;
 
 /// Where the disk is mounted for a snapshotter that is not told where.
 const MOUNTPOINT: &str = "/run/holdall/disk";
+
+const UNSIGNED: &str = "containers would run from a disk that nobody vouches for: an image's name could stand for anything on it. \
+    Give this node a policy (`holdall trust --help`), or --root HASH, as `holdall info` shows it where the disk was written, or --allow-unsigned";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -79,6 +83,8 @@ pub struct Args {
     /// twice then
     #[arg(long, value_name = "BYTES", value_parser = cache_size::parse)]
     layer_cache: Option<u64>,
+    #[command(flatten)]
+    believe: believe::Args,
 }
 
 impl Args {
@@ -94,22 +100,32 @@ impl Args {
         let disk = locate::disk_keeping(&self.medium, self.generation, self.cache_size, rebuilt)?;
         disk.warnings().iter().for_each(|warning| output.warn(warning));
         match self.root {
-            Some(root) if root != disk.root_hash() => Err(ToolError::Refused(format!(
-                "{}: its root is {}, not {root}: it is not the disk that --root names",
-                self.medium.display(),
-                disk.root_hash()
-            ))),
-            _ => Ok(disk),
+            Some(root) if root != disk.root_hash() => {
+                return Err(ToolError::Refused(format!(
+                    "{}: its root is {}, not {root}: it is not the disk that --root names",
+                    self.medium.display(),
+                    disk.root_hash()
+                )));
+            }
+            Some(_) => {}
+            None if self.vouched_for()? || self.snapshotter.is_none() || self.allow_unsigned => {}
+            None => return Err(ToolError::Refused(UNSIGNED.to_owned())),
         }
+        let disk = self
+            .believe
+            .believe(disk, self.root.is_some(), Event::Served, asked_state, output)?
+            .0;
+        Ok(disk)
+    }
+
+    /// Whether a policy says what is to be trusted.
+    fn vouched_for(&self) -> Result<bool, ToolError> {
+        Ok(self.believe.policy()?.is_some())
     }
 
     fn check(&self) -> Result<(), ToolError> {
-        if self.snapshotter.is_some() && self.root.is_none() && !self.allow_unsigned {
-            return Err(ToolError::Refused(
-                "containers would run from a disk that nobody vouches for: an image's name could stand for anything on it. \
-                 Give --root HASH, as `holdall info` shows it where the disk was written, or --allow-unsigned"
-                    .to_owned(),
-            ));
+        if self.snapshotter.is_some() && self.root.is_none() && !self.allow_unsigned && !self.vouched_for()? {
+            return Err(ToolError::Refused(UNSIGNED.to_owned()));
         }
         Ok(())
     }

@@ -1,0 +1,60 @@
+//! What a node accepts.
+
+use super::allowed::{AllowedSigner, matches};
+use crate::format::root::Root;
+use crate::signature::Presence;
+use ssh_key::public::KeyData;
+
+/// A node's policy.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Where it was read, for messages.
+    pub place: String,
+    /// Keys, and whose they are.
+    pub signers: Vec<AllowedSigner>,
+    /// Keys that never count, whatever else says so.
+    pub revoked: Vec<KeyData>,
+    /// What is accepted from whom. None: nothing is.
+    pub accepted: Vec<Accepted>,
+    /// What FIDO keys must vouch for; other keys are held to nothing where this is nothing, and do not count where it is not.
+    pub presence: Presence,
+    /// Roots from before this are refused: seconds since 1970.
+    pub oldest: Option<i64>,
+}
+
+/// An origin that is accepted.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The origin, as `init` had it.
+    pub origin: String,
+    /// One of its series; `None` for all of them.
+    pub series: Option<String>,
+    /// So many distinct keys must have signed; at least 1.
+    pub threshold: u32,
+    /// Whose signatures count: names or patterns. `None`: of all allowed signers.
+    pub signers: Option<Vec<String>>,
+}
+
+impl Policy {
+    /// What is accepted of a ROOT's origin and series: the entry that names the series before the one that takes all.
+    #[must_use]
+    pub fn accepts(&self, root: &Root) -> Option<&Accepted> {
+        let of_origin = || self.accepted.iter().filter(|a| a.origin == root.origin);
+        of_origin()
+            .find(|a| a.series.as_deref() == Some(&root.series))
+            .or_else(|| of_origin().find(|a| a.series.is_none()))
+    }
+}
+
+impl Accepted {
+    /// Whether this signer's signature counts here.
+    #[must_use]
+    pub fn counts(&self, signer: &AllowedSigner) -> bool {
+        self.signers.as_ref().is_none_or(|patterns| {
+            signer
+                .principals
+                .iter()
+                .any(|name| patterns.iter().any(|pattern| matches(pattern, name)))
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! Where signatures come from: a private key at hand, the ssh-agent, `ssh-keygen` (for keys under a passphrase, RSA and FIDO keys), or a file that was
+//! signed elsewhere.
+
+use crate::exit::ToolError;
+use holdall::name::SignerName;
+use holdall::signature::{self, NAMESPACE};
+use ssh_agent_client_rs::{Client, Identity};
+use ssh_key::{Algorithm, HashAlg, PrivateKey, PublicKey};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A key that can sign.
+pub enum Key {
+    /// Its private part was read.
+    Private(Box<PrivateKey>),
+    /// The ssh-agent has it.
+    Agent(Box<PublicKey>, PathBuf),
+    /// `ssh-keygen` signs, and asks for the passphrase or a touch where it must.
+    SshKeygen {
+        /// The private key's file.
+        file: PathBuf,
+        /// Its public part.
+        public: Box<PublicKey>,
+    },
+}
+
+fn text(path: &Path) -> Result<String, ToolError> {
+    use std::io::Read as _;
+    let failed = |e| ToolError::io(path.display(), e);
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    // A key is some kilobytes.
+    file.take(1 << 20).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
+impl Key {
+    /// The key in a file: a private one, or a public one whose private part the ssh-agent has.
+    pub fn read(path: &Path) -> Result<Self, ToolError> {
+        let text = text(path)?;
+        let refused = |why: String| ToolError::Refused(format!("{}: {why}", path.display()));
+        if let Ok(public) = PublicKey::from_openssh(text.trim()) {
+            return Self::in_agent(public).map_err(|why| refused(why.to_string()));
+        }
+        let key = PrivateKey::from_openssh(&text).map_err(|e| {
+            refused(format!(
+                "neither a private key of OpenSSH's nor a public one: {e}"
+            ))
+        })?;
+        // FIDO keys need a touch. RSA: ssh-key 0.6 puts such keys together wrongly, and the rsa crate's private operations are not constant in time.
+        let elsewhere = matches!(
+            key.algorithm(),
+            Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 | Algorithm::Rsa { .. }
+        );
+        if key.is_encrypted() || elsewhere {
+            let mut beside = path.as_os_str().to_owned();
+            beside.push(".pub");
+            let beside = std::fs::read_to_string(&beside).ok();
+            let public = beside.and_then(|text| PublicKey::from_openssh(text.trim()).ok());
+            // Of a key under a passphrase the file itself gives the public part, without its comment.
+            let public = public.unwrap_or_else(|| key.public_key().clone());
+            return Ok(Self::SshKeygen {
+                file: path.to_owned(),
+                public: Box::new(public),
+            });
+        }
+        Ok(Self::Private(Box::new(key)))
+    }
+
+    fn in_agent(public: PublicKey) -> Result<Self, ToolError> {
+        let socket = std::env::var_os("SSH_AUTH_SOCK")
+            .map(PathBuf::from)
+            .ok_or_else(|| {
+                ToolError::Refused(
+                    "it is a public key, and no ssh-agent is there to sign with it (SSH_AUTH_SOCK)"
+                        .to_owned(),
+                )
+            })?;
+        let failed = |e: ssh_agent_client_rs::Error| {
+            ToolError::Refused(format!("the ssh-agent at {}: {e}", socket.display()))
+        };
+        let mut agent = Client::connect(&socket).map_err(failed)?;
+        let known = agent.list_all_identities().map_err(failed)?;
+        let is_this = |identity: &Identity<'_>| matches!(identity, Identity::PublicKey(key) if key.key_data() == public.key_data());
+        if known.iter().any(is_this) {
+            return Ok(Self::Agent(Box::new(public), socket));
+        }
+        Err(ToolError::Refused(format!(
+            "the ssh-agent at {} does not have this key",
+            socket.display()
+        )))
+    }
+
+    fn public(&self) -> &PublicKey {
+        match self {
+            Self::Private(key) => key.public_key(),
+            Self::Agent(public, _) | Self::SshKeygen { public, .. } => public,
+        }
+    }
+
+    /// The name that its signature's file has, unless another is given: from the key's comment, else from its fingerprint.
+    pub fn signer(&self) -> Result<SignerName, ToolError> {
+        let nobody = || {
+            ToolError::Usage("the key has no comment to name the signature by; give --signer NAME".to_owned())
+        };
+        SignerName::nearest(self.public().comment())
+            .or_else(|| of_fingerprint(self.public()))
+            .ok_or_else(nobody)
+    }
+
+    /// Signs a ROOT's bytes.
+    pub fn sign(&self, root: &str) -> Result<String, ToolError> {
+        match self {
+            Self::Private(key) => Ok(signature::sign(root.as_bytes(), key)?),
+            Self::Agent(public, socket) => {
+                let failed = |e: ssh_agent_client_rs::Error| {
+                    ToolError::Refused(format!("the ssh-agent at {} did not sign: {e}", socket.display()))
+                };
+                let bytes = signature::to_sign(root.as_bytes())?;
+                let mut agent = Client::connect(socket).map_err(failed)?;
+                let signed = agent.sign(&**public, &bytes).map_err(failed)?;
+                Ok(signature::armored(public.key_data().clone(), signed)?)
+            }
+            Self::SshKeygen { file, .. } => by_ssh_keygen(file, root),
+        }
+    }
+}
+
+/// The name of a signature that was made elsewhere, unless another is given: from its key's fingerprint.
+pub fn signer_of(armored: &str) -> Option<SignerName> {
+    let signature = ssh_key::SshSig::from_pem(armored).ok()?;
+    of_fingerprint(&PublicKey::from(signature.public_key().clone()))
+}
+
+fn of_fingerprint(key: &PublicKey) -> Option<SignerName> {
+    let digest: String = key
+        .fingerprint(HashAlg::Sha256)
+        .as_bytes()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    SignerName::parse(&format!("key-{digest}")).ok()
+}
+
+fn by_ssh_keygen(file: &Path, root: &str) -> Result<String, ToolError> {
+    let failed = |e| ToolError::io("ssh-keygen", e);
+    // What it asks goes to the terminal, and it says on standard error what it waits for.
+    let mut child = Command::new("ssh-keygen")
+        .args(["-Y", "sign", "-n", NAMESPACE, "-f"])
+        .arg(file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(root.as_bytes()).map_err(failed)?;
+    }
+    let done = child.wait_with_output().map_err(failed)?;
+    if !done.status.success() {
+        return Err(ToolError::Refused(format!(
+            "ssh-keygen did not sign with {} ({})",
+            file.display(),
+            done.status
+        )));
+    }
+    String::from_utf8(done.stdout)
+        .map_err(|_| ToolError::Refused("ssh-keygen wrote something that is no signature".to_owned()))
+}
+
+/// Reads a signature that was made elsewhere.
+pub fn made_elsewhere(path: &Path) -> Result<String, ToolError> {
+    text(path)
+}

@@ -1,0 +1,161 @@
+//! `holdall trust`: the policy of this node, and what it has accepted.
+
+use crate::exit::{Exit, ToolError};
+use crate::output::Output;
+use crate::{policy, state};
+use holdall::ids::PageHash;
+use holdall::node::{Seen, SeenFolder};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "A policy is a file of the node, /etc/holdall/policy.toml:
+
+  allowed_signers = \"allowed_signers\"   # OpenSSH's file, beside this one: alice@example.org ssh-ed25519 AAAA…
+  #revoked_keys = \"revoked\"             # public keys that never count, one a line
+  #presence = \"present\"                 # of FIDO keys: present (touched) or verified (PIN, fingerprint)
+  #oldest = \"2026-01-01\"                # nothing from before
+  [[accept]]
+  origin = \"build-7\"                    # as `holdall init --origin` had it
+  series = \"production\"                 # all series of this origin, if it is left out
+  threshold = 2                         # so many distinct keys
+  #signers = [\"*@release.example.org\"]  # whose signatures count here; of all, if it is left out
+
+With it, mount, serve and verify refuse what it does not accept, and disks that are older than one they have accepted.")]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Show the policy, and the last disk of each series that was accepted
+    Show {
+        /// The policy [$HOLDALL_POLICY; else /etc/holdall/policy.toml]
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+    },
+    /// Begin the record of accepted disks, on a node that is new
+    Begin,
+    /// Say which disk of a series was the last one here: on a node that lost its record, or to take one back
+    Set {
+        /// The series' origin
+        #[arg(long, value_name = "TEXT")]
+        origin: String,
+        /// The series
+        #[arg(long, value_name = "TEXT")]
+        series: String,
+        /// The serial of the last disk that was delivered: lower ones are refused
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        serial: u64,
+        /// Its epoch
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        epoch: u64,
+        /// Its root, where that is known: no other with this serial is accepted then
+        #[arg(long, value_name = "HASH", value_parser = PageHash::from_hex)]
+        root: Option<PageHash>,
+    },
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
+    let folder = SeenFolder::accepted(&state::folder(asked_state)?);
+    match &args.what {
+        What::Show { policy } => show(policy.as_ref(), &folder, output),
+        What::Begin => {
+            if folder.is_begun() {
+                return Err(ToolError::Refused(
+                    "this node has a record of accepted disks already; `holdall trust show` shows it"
+                        .to_owned(),
+                ));
+            }
+            folder.begin()?;
+            output.say("the record of accepted disks is begun: the first disk of each series that the policy accepts is taken")?;
+            output.result(&json!({ "begun": true }))?;
+            Ok(Exit::Done)
+        }
+        What::Set {
+            origin,
+            series,
+            serial,
+            epoch,
+            root,
+        } => {
+            let seen = Seen {
+                origin: origin.clone(),
+                series: series.clone(),
+                epoch: *epoch,
+                serial: *serial,
+                root: *root,
+            };
+            folder.set(&seen)?;
+            output.say(format!(
+                "series {series} of {origin}: disks below epoch {epoch}, serial {serial} are refused"
+            ))?;
+            output.result(&as_json(&seen))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn as_json(seen: &Seen) -> serde_json::Value {
+    json!({
+        "origin": seen.origin,
+        "series": seen.series,
+        "epoch": seen.epoch,
+        "serial": seen.serial,
+        "root": seen.root.map(|root| root.to_hex()),
+    })
+}
+
+fn show(asked: Option<&PathBuf>, folder: &SeenFolder, output: &Output) -> Result<Exit, ToolError> {
+    let policy = policy::in_force(asked.map(PathBuf::as_path))?;
+    let (seen, bad) = folder.all()?;
+    match &policy {
+        None => output.line(format!("policy   none ({} is not there)", policy::PLACE))?,
+        Some(policy) => {
+            output.line(format!("policy   {}", policy.place))?;
+            for accepted in &policy.accepted {
+                output.line(format!(
+                    "accepts  {}, {}: {} of {}",
+                    accepted.origin,
+                    accepted.series.as_deref().unwrap_or("any series"),
+                    accepted.threshold,
+                    accepted.signers.as_ref().map_or_else(
+                        || format!("{} allowed signers", policy.signers.len()),
+                        |signers| signers.join(", ")
+                    )
+                ))?;
+            }
+        }
+    }
+    if !folder.is_begun() {
+        output.line(
+            "record   none: `holdall trust begin` on a new node, `holdall trust set` where it was lost",
+        )?;
+    }
+    for seen in &seen {
+        let root = seen
+            .root
+            .map_or_else(|| "any root".to_owned(), |root| root.to_hex());
+        output.line(format!(
+            "seen     {}, {}: epoch {}, serial {}, {root}",
+            seen.origin, seen.series, seen.epoch, seen.serial
+        ))?;
+    }
+    bad.iter().for_each(|why| output.warn(why));
+    output.result(&json!({
+        "policy": policy.as_ref().map(|policy| json!({
+            "place": policy.place,
+            "signers": policy.signers.iter().map(|s| json!({ "principals": s.principals, "valid_before": s.valid_before })).collect::<Vec<_>>(),
+            "accepts": policy.accepted.iter().map(|a| json!({
+                "origin": a.origin, "series": a.series, "threshold": a.threshold, "signers": a.signers,
+            })).collect::<Vec<_>>(),
+        })),
+        "begun": folder.is_begun(),
+        "seen": seen.iter().map(as_json).collect::<Vec<_>>(),
+        "unreadable": bad,
+    }))?;
+    Ok(if bad.is_empty() { Exit::Done } else { Exit::Failed })
+}
