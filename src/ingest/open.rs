@@ -55,7 +55,7 @@ struct Adopted {
 }
 
 impl Ingest {
-    /// Begins a run: refused where another process writes the medium, or where it is sealed.
+    /// Begins a run: refused where another process writes the medium.
     pub fn open(medium: Arc<dyn Medium>, options: &IngestOptions, monitor: Arc<dyn Monitor>) -> Result<Self> {
         let lock = medium.lock()?;
         let mut current = generation::current(medium.as_ref(), None)?;
@@ -63,11 +63,11 @@ impl Ingest {
             monitor.warn(warning);
         }
         if current.root.state == State::Sealed {
-            return Err(Error::refused(format!(
-                "{}: generation {} is sealed; nothing can be added to it",
+            monitor.warn(&format!(
+                "{}: generation {} is sealed; what is added makes an open one, which nobody has signed",
                 medium.name(),
                 current.root.generation
-            )));
+            ));
         }
         generation::settle(medium.as_ref(), &mut current)?;
         let medium_id = current.root.medium;
