@@ -22,6 +22,8 @@ pub enum Exit {
     Refused,
     /// The medium is full; its last generation is whole.
     Full,
+    /// Not trusted: a signature or proof does not hold.
+    Untrusted,
     /// Interrupted; the last generation is whole.
     Interrupted,
 }
@@ -36,6 +38,7 @@ impl Exit {
             Self::Damage => 3,
             Self::Refused => 4,
             Self::Full => 5,
+            Self::Untrusted => 6,
             Self::Interrupted => 130,
         }
     }

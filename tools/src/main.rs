@@ -11,6 +11,7 @@ mod measure;
 mod output;
 mod progress;
 mod signal;
+mod signatures;
 mod state;
 mod verb;
 
@@ -26,7 +27,8 @@ use std::process::ExitCode;
 /// object as the result, and one object a line ({"error":…}, {"warning":…}, {"progress":…}) for the rest.
 ///
 /// Exit codes: 0 done; 1 failed; 2 the command line was not understood; 3 damage was found; 4 refused,
-/// it needs a decision of yours; 5 the disk is full, its last generation is whole; 130 interrupted.
+/// it needs a decision of yours; 5 the disk is full, its last generation is whole; 6 not trusted: a signature
+/// or proof does not hold; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "holdall", version, propagate_version = true, max_term_width = 100)]
 struct Cli {

@@ -14,3 +14,4 @@ pub mod reindex;
 pub mod serve;
 pub mod unload;
 pub mod verify;
+mod verify_images;
