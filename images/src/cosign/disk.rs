@@ -106,8 +106,8 @@ impl DiskHolder<'_> {
         // A signature of a digest is worth nothing where the manifest beneath has another.
         match self.manifest(target) {
             Ok(Some(_)) => judge(self, keys, repository, &target.digest),
-            Ok(None) => Ok(Verdict::of_fault(Fault::Manifest("missing".to_owned()))),
-            Err(error) => Ok(Verdict::of_fault(Fault::Manifest(excused(error)?))),
+            Ok(None) => Ok(Verdict::of_fault(Fault::manifest("missing"))),
+            Err(error) => Ok(Verdict::of_fault(Fault::manifest(excused(error)?))),
         }
     }
 

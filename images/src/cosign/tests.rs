@@ -102,6 +102,20 @@ fn two_values_for_one_name_are_malformed_and_neither_is_chosen() {
 }
 
 #[test]
+fn nothing_of_a_signature_passes_for_a_line_of_its_own() {
+    let other = text(BUNDLE).replace(
+        "application/vnd.dev.sigstore.bundle.v0.3+json",
+        &format!("x\\nsigned   docker.io/a/b:1: by cosign.pub{}", "y".repeat(1000)),
+    );
+    let fault = claim::bundle(other.as_bytes()).unwrap_err().to_string();
+    assert!(
+        fault.contains("signed   docker.io") && !fault.contains('\n'),
+        "{fault}"
+    );
+    assert!(fault.chars().count() < 300, "{fault}");
+}
+
+#[test]
 fn keys_of_the_kinds_that_cosign_signs_with_are_taken_and_others_are_named() {
     for pem in [
         KEY,

@@ -56,14 +56,21 @@ impl Fault {
         Self::Unreadable(cut(why.as_ref()))
     }
 
+    /// The image's own manifest cannot be had.
+    pub(super) fn manifest(why: impl AsRef<str>) -> Self {
+        Self::Manifest(cut(why.as_ref()))
+    }
+
     /// What JSON's parser found, without what it read.
     pub(super) fn json(what: &str, err: &serde_json::Error) -> Self {
         Self::malformed(crate::Error::json(what, err).to_string())
     }
 }
 
+/// Text that may be from outside, short and on one line: a line of its own could pass for another image's verdict.
 fn cut(text: &str) -> String {
-    text.chars().take(MAX_TEXT).collect()
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().take(MAX_TEXT).map(shown).collect()
 }
 
 /// Whether one image is signed.
