@@ -12,6 +12,7 @@
 mod stage;
 
 use serde_json::{Value, json};
+use stage::docker_registry::Registry;
 use stage::{Layout, Running, Said, Stage, corpus, noise, sh, sha256, tags};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -202,54 +203,6 @@ fn containerd_pulls_through_hosts_toml_and_runs_a_container() {
     ));
     assert_eq!(printed.trim(), "hello from debian");
     containerd.ctr(&format!("images rm --sync {name} >/dev/null"));
-}
-
-/// Debian's docker-registry, with a store in the stage's folder.
-struct Registry {
-    child: Child,
-    address: String,
-}
-
-impl Registry {
-    fn start(stage: &Stage) -> Self {
-        Self::start_with(stage, "")
-    }
-
-    /// With more lines of configuration.
-    fn start_with(stage: &Stage, more: &str) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let address = format!("127.0.0.1:{port}");
-        let config = stage.path("registry.yml");
-        let root = stage.path("registry");
-        std::fs::write(&config, format!("version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root:?}}}}}\nhttp: {{addr: '{address}'}}\n{more}")).unwrap();
-        let child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let start = Instant::now();
-        while std::net::TcpStream::connect(&address).is_err() {
-            assert!(
-                start.elapsed() < Duration::from_secs(30),
-                "docker-registry did not start"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self { child, address }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _gone_already = self.child.kill();
-        let _reaped = self.child.wait();
-    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod config;
 pub mod containerd;
 pub mod copy;
+pub mod cosign;
 pub mod derivation;
 pub mod error;
 pub mod image_source;

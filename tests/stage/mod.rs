@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod containerd;
+pub mod cosign;
+pub mod docker_registry;
 
 use serde_json::{Value, json};
 use std::ffi::OsStr;

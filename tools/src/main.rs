@@ -13,6 +13,7 @@ mod output;
 mod policy;
 mod progress;
 mod signal;
+mod signatures;
 mod signing;
 mod state;
 mod verb;

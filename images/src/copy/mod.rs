@@ -7,6 +7,7 @@
 mod blobs;
 mod platforms;
 mod retrace;
+mod signed;
 mod trees;
 mod walk;
 

@@ -2,11 +2,12 @@
 
 mod plan;
 mod report;
+mod signed;
 
 use crate::exit::{Exit, ToolError};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::{locate, looking, signal, state};
+use crate::{locate, looking, signal, signatures, state};
 use holdall::ingest::{FilesAdded, Ingest, IngestOptions};
 use holdall::medium::{DirectoryMedium, Medium};
 use holdall::monitor::Monitor as _;
@@ -55,6 +56,10 @@ pub struct Args {
     /// Trust the certificates in this PEM file beside the system's
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// Refuse all of it where an image is not signed with cosign by the owner of this public key; can be given again, and one
+    /// of the keys is enough
+    #[arg(long = "cosign-key", value_name = "FILE")]
+    cosign_keys: Vec<PathBuf>,
 }
 
 const SOURCES: &str = "Sources:
@@ -121,6 +126,7 @@ impl Spelled {
 /// Runs the verb.
 pub fn run(args: Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     check(&args)?;
+    let keys = signatures::keys(&args.cosign_keys)?;
     let interrupted = signal::interrupted()?;
     let options = IngestOptions {
         witness: state::witness(),
@@ -152,6 +158,7 @@ pub fn run(args: Args, output: &Output, asked_state: Option<PathBuf>) -> Result<
         },
     );
     let mut plan = plan::make(&args, &sources, &copy, &interrupted)?;
+    plan.signed = signed::check(&args, &plan.sources, &copy, &keys, output)?;
     plan.check_room(&ingest, output)?;
     if args.dry_run {
         report::planned(&plan, &ingest, output)?;
@@ -176,6 +183,11 @@ fn check(args: &Args) -> Result<(), ToolError> {
     if args.into.is_some() && !args.sources.iter().any(loose) {
         return Err(ToolError::Usage(
             "--into is for file: and dir:, and there is none".to_owned(),
+        ));
+    }
+    if !args.cosign_keys.is_empty() && args.sources.iter().all(loose) {
+        return Err(ToolError::Usage(
+            "--cosign-key is for images, and there are none".to_owned(),
         ));
     }
     Ok(())

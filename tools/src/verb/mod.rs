@@ -20,3 +20,4 @@ pub mod sign;
 pub mod trust;
 pub mod unload;
 pub mod verify;
+mod verify_images;

@@ -1,10 +1,11 @@
 //! `holdall verify`: everything that is damaged, and the images and files that it touches.
 
+use super::verify_images;
 use crate::exit::{Exit, ToolError};
 use crate::locate;
 use crate::output::{Output, bytes, one_line, plural, printable};
 use crate::progress::Progress;
-use crate::signal;
+use crate::{signal, signatures};
 use holdall::reader::{Disk, OpenOptions};
 use holdall::units::Generation;
 use holdall::verify::{self, Report, VerifyOptions};
@@ -28,6 +29,8 @@ pub struct Args {
     /// Check this generation instead of the newest
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     generation: Option<u32>,
+    #[command(flatten)]
+    signatures: verify_images::Args,
 }
 
 /// Runs the verb.
@@ -38,6 +41,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
         generation: args.generation.map(Generation::new),
         interrupted: signal::interrupted()?,
     };
+    let keys = args.signatures.keys()?;
     let progress = Progress::new(*output, "checked").keeping_warnings();
     let report = verify::verify(&medium, &options, &progress)?;
     // Of the generation that was checked, though another may have been committed since.
@@ -45,9 +49,11 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
         generation: Some(report.generation),
         ..OpenOptions::default()
     };
+    let mut signed = None;
     let (audit, derivation) = match Disk::open(Arc::clone(&medium), &reading) {
         Ok(disk) => {
             let audit = audit::touched(&disk, &report.damaged_blobs);
+            signed = verify_images::judge(&disk, &keys, &options.interrupted)?;
             let interrupted = Arc::clone(&options.interrupted);
             let stop = move || interrupted.load(std::sync::atomic::Ordering::Relaxed);
             let derivation = args
@@ -68,6 +74,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
         .collect();
     warnings.iter().for_each(|warning| output.warn(warning));
     print(&report, &audit, &derivation, output)?;
+    verify_images::print(signed.as_deref(), args.full, output)?;
     let seconds = progress.elapsed().as_secs_f64();
     let rate = |bytes: u64| {
         bytes.saturating_mul(1000) / u64::try_from(progress.elapsed().as_millis()).unwrap_or(1).max(1)
@@ -100,15 +107,10 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
         ))?;
     }
     output.say(format!("root {}: {verdict}", report.root))?;
-    output.result(&as_json(
-        &report,
-        &audit,
-        &derivation,
-        &warnings,
-        args.full,
-        whole,
-    ))?;
-    Ok(if whole { Exit::Done } else { Exit::Damage })
+    let mut result = as_json(&report, &audit, &derivation, &warnings, args.full, whole);
+    signatures::insert(signed.as_deref(), &mut result);
+    output.result(&result)?;
+    Ok(verify_images::exit(signed.as_deref(), whole))
 }
 
 fn places(report: &Report, audit: &Audit, derivation: &Derivation) -> u64 {

@@ -9,6 +9,7 @@ use holdall::ingest::Ingest;
 use holdall::name::EntryName;
 use holdall_images::ImageSource;
 use holdall_images::copy::{Estimate, Run};
+use holdall_images::cosign::ImageSigned;
 use holdall_images::naming::Chosen;
 use holdall_images::source::Source;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub struct Plan<'a> {
     pub images: Estimate,
     /// Of all loose files together.
     pub loose: Measure,
+    /// Which images are signed, where that was asked.
+    pub signed: Option<Vec<ImageSigned>>,
     /// Bytes that the medium can take.
     pub free: Option<u64>,
     /// Bytes of the catalogue that the new one takes over, at most whole.
@@ -83,6 +86,7 @@ pub fn make<'a>(
         sources: Vec::new(),
         images: Estimate::default(),
         loose: Measure::default(),
+        signed: None,
         free: None,
         catalogue: 0,
     };

@@ -4,6 +4,7 @@ use super::plan::{self, Plan, What};
 use crate::exit::ToolError;
 use crate::output::{self, Output, bytes, one_line, plural, printable};
 use crate::progress::Progress;
+use crate::signatures;
 use holdall::ids::Sha256;
 use holdall::ingest::{Committed, FilesAdded, Ingest, NameChange};
 use holdall_images::copy::Carried;
@@ -63,13 +64,16 @@ pub fn planned(plan: &Plan<'_>, ingest: &Ingest, output: &Output) -> Result<(), 
             }
         }
     }
+    signatures::print(plan.signed.as_deref(), output)?;
     let known = bytes(plan.images.known_bytes);
     output.say(format!(
         "dry run: nothing was written; the disk has {known} of these images already"
     ))?;
-    output.result(&json!({
+    let mut result = json!({
         "dry_run": true, "images": images, "files": files, "estimate": estimate(plan),
-    }))
+    });
+    signatures::insert(plan.signed.as_deref(), &mut result);
+    output.result(&result)
 }
 
 fn estimate(plan: &Plan<'_>) -> Value {
@@ -134,6 +138,7 @@ pub fn committed(
         }
         images.push(object);
     }
+    signatures::print(plan.signed.as_deref(), output)?;
     let mut files = Vec::new();
     for (
         path,
@@ -194,5 +199,6 @@ pub fn committed(
         object.insert("estimate".to_owned(), estimate(plan));
         object.insert("warnings".to_owned(), json!(progress.warnings()));
     }
+    signatures::insert(plan.signed.as_deref(), &mut result);
     output.result(&result)
 }
