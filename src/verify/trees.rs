@@ -53,7 +53,7 @@ pub(super) fn check_tree(check: &mut Check<'_>, leaf: &Leaf, tree: TreeRef) -> R
     check.check_interrupted()?;
     match top {
         Ok(top) => walk(check, &place, top, files)?,
-        Err(e) => check.damaged(format!("{place}: {e}")),
+        Err(e) => check.damage_of(&place, &e)?,
     }
     if !files && check.report.damage_count() > before {
         check.report.damaged_trees.insert(place);
@@ -128,7 +128,7 @@ fn walk(check: &mut Check<'_>, place: &str, top: Directory, files: bool) -> Resu
         }
         let before = check.report.damage_count();
         if let Err(e) = check_pages(check, &directory) {
-            check.damaged(format!("{place}/{path}: {e}"));
+            check.damage_of(&format!("{place}/{path}"), &e)?;
             if files {
                 check.report.damaged_file(format!("{path} (all that is in it)"));
             }
@@ -140,7 +140,7 @@ fn walk(check: &mut Check<'_>, place: &str, top: Directory, files: bool) -> Resu
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(e) => {
-                    check.damaged(format!("{place}/{path}: {e}"));
+                    check.damage_of(&format!("{place}/{path}"), &e)?;
                     break;
                 }
             };
@@ -194,8 +194,8 @@ fn check_file(check: &mut Check<'_>, tree: &str, entry: &Entry, path: String, fi
     check.report.files += u64::from(files);
     let identity: (&Sha256, _) = (sha256, blob_id);
     let deep = check.options.full.then_some(identity);
-    if let Err(e) = check_content(check, content, *size, deep)? {
-        check.damaged(format!("{tree}/{path}: {e}"));
+    if let Some(why) = check_content(check, content, *size, deep)? {
+        check.damaged(format!("{tree}/{path}: {why}"));
         if files {
             check.report.damaged_file(path);
         }
