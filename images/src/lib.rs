@@ -12,6 +12,7 @@ pub mod copy;
 pub mod derivation;
 pub mod error;
 pub mod image_source;
+pub mod inventory;
 pub mod kept;
 pub mod layer;
 pub mod layout;

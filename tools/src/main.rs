@@ -96,7 +96,7 @@ fn main() -> ExitCode {
         Verb::Add(args) => verb::add::run(args, &output, global.state),
         Verb::Ls(args) => verb::ls::run(&args, &output),
         Verb::Info(args) => verb::info::run(&args, &output),
-        Verb::Verify(args) => verb::verify::run(&args, &output),
+        Verb::Verify(args) => verb::verify::run(&args, &output, global.state),
         Verb::Cat(args) => verb::cat::run(&args, &output),
         Verb::Extract(args) => verb::extract::run(&args, &output),
         Verb::Mount(args) => verb::mount::run(&args, &output),

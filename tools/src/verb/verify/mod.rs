@@ -1,21 +1,29 @@
 //! `holdall verify`: everything that is damaged, and the images and files that it touches.
 
+mod contents;
+mod html;
+mod journal;
+mod report;
+mod report_file;
+mod text;
+
 use crate::exit::{Exit, ToolError};
-use crate::locate;
-use crate::output::{Output, bytes, one_line, plural, printable};
+use crate::output::Output;
 use crate::progress::Progress;
-use crate::signal;
+use crate::{locate, signal, state};
+use contents::Contents;
+use holdall::generation;
+use holdall::medium::Medium;
 use holdall::reader::{Disk, OpenOptions};
 use holdall::units::Generation;
-use holdall::verify::{self, Report, VerifyOptions};
+use holdall::verify::{self, Journal, Sample, VerifyOptions};
 use holdall_images::audit::{self, Audit};
-use holdall_images::derivation::{self, Derivation};
-use serde_json::json;
+use holdall_images::derivation::{self, Derivation, Deriving};
+use journal::{KeptJournal, Subject};
+use report::{Findings, Mode, Report, Resumed, Run};
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Digests named for one image; of more, only their number.
-const NAMED: usize = 5;
+use std::sync::atomic::Ordering;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -25,196 +33,215 @@ pub struct Args {
     /// Also decode everything, and check each chunk's, blob's and layer's own hash
     #[arg(long)]
     full: bool,
+    /// Of the packs, read and decode N frames alone, drawn at random; catalogue, lists and trees are checked as always. What a
+    /// clean sample proves is said
+    #[arg(long, value_name = "N", conflicts_with_all = ["full", "resume"], value_parser = clap::value_parser!(u64).range(1..))]
+    sample: Option<u64>,
+    /// Draw the same frames as the run that told this seed
+    #[arg(long, value_name = "SEED", requires = "sample")]
+    seed: Option<u64>,
+    /// Go on with a check that was stopped, of this very generation and in the same mode: what it had read is not read again
+    #[arg(long)]
+    resume: bool,
+    /// Write the report to a file as well: .html (one page, to print and sign), .json or .txt. May be given several times
+    #[arg(long, value_name = "FILE")]
+    report: Vec<PathBuf>,
     /// Check this generation instead of the newest
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     generation: Option<u32>,
 }
 
+impl Args {
+    const fn mode(&self) -> Mode {
+        match (self.full, self.sample) {
+            (true, _) => Mode::Full,
+            (false, Some(_)) => Mode::Sample,
+            (false, None) => Mode::Stored,
+        }
+    }
+}
+
 /// Runs the verb.
-pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
+pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let medium = locate::medium(&args.medium)?;
+    // Before anything is read, so that hours later it can be written.
+    let files = report_file::open_all(&args.report, &args.medium)?;
+    let started = jiff::Timestamp::now().as_second();
+    let journal = open_journal(args, medium.as_ref(), output, asked_state)?.map(Arc::new);
+    let progress = Progress::new(*output, "checked").keeping_warnings();
+    let mut report = match check(args, &medium, journal.as_ref(), &progress) {
+        Ok(report) => report,
+        Err(error) => {
+            progress.finish();
+            tell_kept(journal.as_deref(), output);
+            return Err(error);
+        }
+    };
+    progress.finish();
+    report.run.started = started;
+    report.run.seconds = progress.elapsed().as_secs_f64();
+    for warning in &report.findings.warnings {
+        output.warn(warning);
+    }
+    text::print(&report, output)?;
+    output.result(&report)?;
+    for file in files {
+        output.note(format!("report written to {}", file.write(&report)?.display()));
+    }
+    if let Some(journal) = journal {
+        if report.findings.unreadable {
+            tell_kept(Some(&journal), output);
+        } else {
+            journal.remove()?;
+        }
+    }
+    Ok(if report.findings.is_damaged() {
+        Exit::Damage
+    } else {
+        Exit::Done
+    })
+}
+
+/// The journal of this check; none for a sample, and where none can be kept, which costs the check nothing.
+fn open_journal(
+    args: &Args,
+    medium: &dyn Medium,
+    output: &Output,
+    asked_state: Option<PathBuf>,
+) -> Result<Option<KeptJournal>, ToolError> {
+    if args.sample.is_some() {
+        return Ok(None);
+    }
+    let current = generation::current(medium, args.generation.map(Generation::new))?;
+    let of = Subject::new(
+        current.root.medium,
+        current.root.generation,
+        current.root_hash,
+        args.mode(),
+    );
+    let opened = state::folder(asked_state).and_then(|folder| KeptJournal::open(&folder, &of, args.resume));
+    let opened = match opened {
+        Ok(Some(opened)) => opened,
+        Ok(None) if args.resume => {
+            return Err(ToolError::Refused(
+                "another verify of this disk is running, and has what the stopped one left".to_owned(),
+            ));
+        }
+        Ok(None) => {
+            output.note(
+                "another verify of this disk is running: --resume will not be able to take up this one",
+            );
+            return Ok(None);
+        }
+        Err(error) if args.resume => return Err(error),
+        Err(error) => {
+            output.note(format!("--resume will not be able to take up this run: {error}"));
+            return Ok(None);
+        }
+    };
+    match opened.told {
+        Some(told) if args.resume => output.warn(&told),
+        Some(told) => output.note(told),
+        None => {}
+    }
+    Ok(Some(opened.journal))
+}
+
+/// Keeps what was checked of a run that came to no end, and says so.
+fn tell_kept(journal: Option<&KeptJournal>, output: &Output) {
+    let Some(journal) = journal else { return };
+    match journal.keep() {
+        Some(why) => output.warn(&why),
+        None if journal.has_kept() => output.note(
+            "what was read so far is kept: the same command with --resume goes on with it, and tries again what could not be read",
+        ),
+        None => {}
+    }
+}
+
+/// A seed that nobody can know beforehand.
+fn drawn_seed() -> Result<u64, ToolError> {
+    getrandom::u64().map_err(|e| ToolError::io("the random number generator", std::io::Error::other(e)))
+}
+
+/// Checks all there is to check, and puts the report together.
+fn check(
+    args: &Args,
+    medium: &Arc<dyn Medium>,
+    journal: Option<&Arc<KeptJournal>>,
+    progress: &Progress,
+) -> Result<Report, ToolError> {
+    let sample = args.sample.map(|frames| {
+        let seed = args.seed.map_or_else(drawn_seed, Ok)?;
+        Ok::<_, ToolError>(Sample { frames, seed })
+    });
     let options = VerifyOptions {
         full: args.full,
+        sample: sample.transpose()?,
         generation: args.generation.map(Generation::new),
         interrupted: signal::interrupted()?,
+        journal: journal.map(|journal| Arc::clone(journal) as Arc<dyn Journal>),
     };
-    let progress = Progress::new(*output, "checked").keeping_warnings();
-    let report = verify::verify(&medium, &options, &progress)?;
+    let found = verify::verify(medium, &options, progress)?;
     // Of the generation that was checked, though another may have been committed since.
     let reading = OpenOptions {
-        generation: Some(report.generation),
+        generation: Some(found.generation),
         ..OpenOptions::default()
     };
-    let (audit, derivation) = match Disk::open(Arc::clone(&medium), &reading) {
+    let disk = Disk::open(Arc::clone(medium), &reading);
+    let (audit, derivation) = match &disk {
         Ok(disk) => {
-            let audit = audit::touched(&disk, &report.damaged_blobs);
-            let interrupted = Arc::clone(&options.interrupted);
-            let stop = move || interrupted.load(std::sync::atomic::Ordering::Relaxed);
+            let audit = audit::touched(disk, &found.damaged_blobs);
+            let stop = || options.interrupted.load(Ordering::Relaxed);
+            let how = Deriving {
+                monitor: progress,
+                interrupted: &stop,
+                journal: options.journal.as_deref(),
+            };
             let derivation = args
                 .full
-                .then(|| derivation::derive_all(&disk, &progress, &stop))
+                .then(|| derivation::derive_all(disk, &how))
                 .transpose()?;
             (audit, derivation.unwrap_or_default())
         }
         // The report says why: without a catalogue no image can be named.
         Err(_) => (Audit::default(), Derivation::default()),
     };
-    progress.finish();
-    let whole = report.is_whole() && audit.is_whole() && derivation.wrong.is_empty();
-    let warnings: Vec<String> = progress
-        .warnings()
-        .into_iter()
-        .filter(|text| !report.damages.iter().any(|damage| damage.text == *text))
-        .collect();
-    warnings.iter().for_each(|warning| output.warn(warning));
-    print(&report, &audit, &derivation, output)?;
-    let seconds = progress.elapsed().as_secs_f64();
-    let rate = |bytes: u64| {
-        bytes.saturating_mul(1000) / u64::try_from(progress.elapsed().as_millis()).unwrap_or(1).max(1)
+    if derivation.unreadable
+        && let Ok(disk) = &disk
+    {
+        disk.check_there()?;
+    }
+    let contents = match &disk {
+        Ok(disk) if !args.report.is_empty() => Some(Contents::of(disk)),
+        _ => None,
     };
-    let checked = format!(
-        "generation {} of {}: {}, {}, {} of packs, {} in the catalogue, {}; checked in {seconds:.1} s ({}/s)",
-        report.generation,
-        medium.name(),
-        plural(report.packs, "pack"),
-        plural(report.frames, "frame"),
-        bytes(report.stored_bytes),
-        report.leaves,
-        plural(report.files, "loose file"),
-        bytes(rate(report.stored_bytes)),
-    );
-    let verdict = if whole {
-        "whole".to_owned()
-    } else {
-        format!(
-            "damaged, in {}",
-            plural(places(&report, &audit, &derivation), "place")
-        )
-    };
-    output.say(checked)?;
-    if args.full {
-        output.say(format!(
-            "{} and {} derived again from the layers' bytes",
-            plural(derivation.layers, "layer"),
-            plural(derivation.chains, "chain")
-        ))?;
-    }
-    output.say(format!("root {}: {verdict}", report.root))?;
-    output.result(&as_json(
-        &report,
-        &audit,
-        &derivation,
-        &warnings,
-        args.full,
-        whole,
-    ))?;
-    Ok(if whole { Exit::Done } else { Exit::Damage })
-}
-
-fn places(report: &Report, audit: &Audit, derivation: &Derivation) -> u64 {
-    let others = audit.missing.len() + audit.unreadable.len() + derivation.wrong.len();
-    report.damage_count() + holdall::units::len64(others)
-}
-
-fn print(report: &Report, audit: &Audit, derivation: &Derivation, output: &Output) -> Result<(), ToolError> {
-    for damage in &report.damages {
-        output.line(format!("damaged  {}", printable(&damage.text)))?;
-    }
-    if report.more_damages > 0 {
-        output.line(format!(
-            "damaged  and in {}",
-            plural(report.more_damages, "more place")
-        ))?;
-    }
-    for text in &derivation.wrong {
-        output.line(format!("derived  {}", printable(text)))?;
-    }
-    for tree in &report.damaged_trees {
-        output.line(format!("tree     {tree}: what starts from it may fail"))?;
-    }
-    for text in &audit.unreadable {
-        output.line(format!("damaged  {}", printable(text)))?;
-    }
-    for (digest, referrer) in &audit.missing {
-        output.line(format!(
-            "missing  {}, which {} refers to",
-            digest.to_digest(),
-            referrer.to_digest()
-        ))?;
-    }
-    for touched in &audit.touched {
-        let mut digests: Vec<String> = touched
-            .damaged
-            .iter()
-            .take(NAMED)
-            .map(|digest| digest.to_digest())
-            .collect();
-        if touched.damaged.len() > NAMED {
-            digests.push(format!("and {} more", touched.damaged.len() - NAMED));
-        }
-        output.line(format!("image    {}: {}", touched.name, digests.join(", ")))?;
-    }
-    for path in &report.damaged_files {
-        output.line(format!("file     files/{}", one_line(path)))?;
-    }
-    if report.more_damaged_files > 0 {
-        output.line(format!(
-            "file     and {}",
-            plural(report.more_damaged_files, "more file")
-        ))?;
-    }
-    if report.catalogue_damaged {
-        output.line("part of the catalogue cannot be read: images and files beyond these may be touched")?;
-    }
-    Ok(())
-}
-
-fn as_json(
-    report: &Report,
-    audit: &Audit,
-    derivation: &Derivation,
-    warnings: &[String],
-    full: bool,
-    whole: bool,
-) -> serde_json::Value {
-    let texts = report
-        .damages
-        .iter()
-        .map(|damage| &damage.text)
-        .chain(&audit.unreadable);
-    let missing = audit
-        .missing
-        .iter()
-        .map(|(digest, referrer)| json!({ "digest": digest.to_digest(), "referrer": referrer.to_digest() }));
-    let touched = audit.touched.iter().map(|touched| {
-        let digests = touched.damaged.iter().map(|digest| digest.to_digest());
-        json!({ "name": touched.name.to_string(), "damaged": digests.collect::<Vec<_>>() })
-    });
-    json!({
-        "medium": report.medium.to_hex(),
-        "generation": report.generation.get(),
-        "root": report.root.to_hex(),
-        "full": full,
-        "whole": whole,
-        "packs": report.packs,
-        "frames": report.frames,
-        "stored_bytes": report.stored_bytes,
-        "catalogue_entries": report.leaves,
-        "files": report.files,
-        "damages": texts.collect::<Vec<_>>(),
-        "more_damages": report.more_damages,
-        "missing": missing.collect::<Vec<_>>(),
-        "images": touched.collect::<Vec<_>>(),
-        "damaged_files": report.damaged_files,
-        "more_damaged_files": report.more_damaged_files,
-        "damaged_trees": report.damaged_trees,
-        "derived": {
-            "layers": derivation.layers,
-            "chains": derivation.chains,
-            "wrong": derivation.wrong,
-        },
-        "damaged_blobs": report.damaged_blobs.iter().map(|digest| digest.to_digest()).collect::<Vec<_>>(),
-        "catalogue_damaged": report.catalogue_damaged,
-        "warnings": warnings,
+    let root = generation::read_root(medium.as_ref(), found.generation).ok();
+    let pack_bytes = root
+        .as_ref()
+        .and_then(|(root, _)| generation::pack_set(medium.as_ref(), root).ok())
+        .map_or(0, |set| set.iter().map(|pack| u64::from(pack.pack_bytes)).sum());
+    let warnings = progress.warnings().into_iter();
+    let warnings = warnings.filter(|text| !found.damages.iter().any(|damage| damage.text == *text));
+    let resumed = journal.and_then(|journal| journal.earlier());
+    Ok(Report {
+        run: Run::here(args.mode(), medium.name()),
+        sample: found
+            .sampled
+            .map(|sampled| report::Sample::of(&sampled, pack_bytes)),
+        resumed: resumed.map(|earlier| Resumed {
+            begun: earlier.begun,
+            kept: earlier.kept,
+            packs: found.taken_over.packs,
+            pack_bytes: found.taken_over.bytes,
+            contents: found.taken_over.contents,
+            trees: derivation.taken_over,
+        }),
+        checks: report::checks(&found, &audit, &derivation, args.mode()),
+        disk: root.map(|(root, hash)| report::Disk::of(&root, hash)),
+        contents,
+        signatures: Vec::new(),
+        custody: Vec::new(),
+        findings: Findings::of(&found, &audit, &derivation, (args.full, warnings.collect())),
     })
 }
