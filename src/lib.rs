@@ -10,6 +10,7 @@
 pub mod blob;
 pub mod catalogue;
 pub mod chunk;
+pub mod compare;
 pub mod error;
 pub mod format;
 pub mod generation;

@@ -10,6 +10,7 @@ pub mod config;
 pub mod containerd;
 pub mod copy;
 pub mod derivation;
+pub mod difference;
 pub mod error;
 pub mod image_source;
 pub mod inventory;

@@ -67,6 +67,8 @@ enum Verb {
     Info(verb::info::Args),
     /// Check everything that is on a disk, and name what is damaged
     Verify(verb::verify::Args),
+    /// Show what tells two disks apart, or two generations of one
+    Diff(verb::diff::Args),
     /// Write a blob, a manifest or a file to standard output
     Cat(verb::cat::Args),
     /// Copy an image into an OCI layout, or files into a folder
@@ -97,6 +99,7 @@ fn main() -> ExitCode {
         Verb::Ls(args) => verb::ls::run(&args, &output),
         Verb::Info(args) => verb::info::run(&args, &output),
         Verb::Verify(args) => verb::verify::run(&args, &output, global.state),
+        Verb::Diff(args) => verb::diff::run(&args, &output),
         Verb::Cat(args) => verb::cat::run(&args, &output),
         Verb::Extract(args) => verb::extract::run(&args, &output),
         Verb::Mount(args) => verb::mount::run(&args, &output),

@@ -3,6 +3,7 @@
 pub mod add;
 pub mod cat;
 pub mod completions;
+pub mod diff;
 pub mod extract;
 pub mod info;
 pub mod init;

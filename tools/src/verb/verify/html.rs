@@ -53,6 +53,9 @@ pub fn page(report: &Report) -> String {
                         @for warning in &found.warnings {
                             p.note { (one_line(warning)) }
                         }
+                        @for text in report.contents.iter().flat_map(|contents| &contents.failed) {
+                            p.note { "Not everything is listed below: " (one_line(text)) }
+                        }
                     }
                     (damage(report))
                     @if let Some(contents) = &report.contents {
@@ -250,7 +253,6 @@ fn images(contents: &Contents) -> Markup {
     html! {
         section {
             h2 { "Images " span.count { (count) } }
-            @for text in &contents.failed { p.note { (one_line(text)) } }
             @if contents.images.is_empty() { p { "None." } }
             @for image in &contents.images { (image_of(image)) }
             @if contents.more_images > 0 {
@@ -273,8 +275,8 @@ fn image_of(image: &ListedImage) -> Markup {
             }
             @if !image.platforms.is_empty() || !image.about.is_empty() {
                 table.parts { tbody {
-                    @for variant in &image.platforms { (variant_of(variant)) }
-                    @for about in &image.about { (about_of(about)) }
+                    @for variant in &image.platforms { (variant_of(variant, &image.digest)) }
+                    @for about in &image.about { (about_of(about, image)) }
                 } }
             }
             @if image.left_out > 0 {
@@ -284,12 +286,12 @@ fn image_of(image: &ListedImage) -> Markup {
     }
 }
 
-fn variant_of(variant: &ListedVariant) -> Markup {
+fn variant_of(variant: &ListedVariant, image: &str) -> Markup {
     let platform = one_line(&variant.platform);
     html! {
         tr {
             td { @if platform.is_empty() { "no platform" } @else { (platform) } }
-            td { code { (variant.digest) } }
+            td { @if variant.digest == image { span.label { "this manifest" } } @else { code { (variant.digest) } } }
             td {
                 @if variant.left_out { "left out" }
                 @else { (plural(len64(variant.layers), "layer")) ", " (bytes(variant.bytes)) }
@@ -298,12 +300,20 @@ fn variant_of(variant: &ListedVariant) -> Markup {
     }
 }
 
-fn about_of(about: &ListedAttachment) -> Markup {
+fn about_of(about: &ListedAttachment, image: &ListedImage) -> Markup {
+    let variant = image.platforms.iter().find(|one| one.digest == about.subject);
     html! {
         tr {
             td { span.about { (about.kind) } }
             td { code { (about.digest) } }
             td {
+                // What it is about, where that is a part of the image only.
+                @if about.subject != image.digest {
+                    @match variant.filter(|variant| !variant.platform.is_empty()) {
+                        Some(variant) => { "of " (one_line(&variant.platform)) ": " },
+                        None => { "of " code.block { (about.subject) } },
+                    }
+                }
                 @for text in &about.types { span.type { (one_line(text)) } " " }
                 @if about.tag.is_some() { span.label { "by cosign's tag" } }
             }

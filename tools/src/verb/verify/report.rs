@@ -362,9 +362,9 @@ impl Sample {
         let proves = match fewer_than {
             Some(_) if drawn == frames => "all frames were drawn, and none is damaged".to_owned(),
             Some(fewer) => format!(
-                "none of the {drawn} drawn is damaged: with 95 % confidence fewer than {fewer} of the {frames} frames are ({} %). \
+                "none of the {drawn} drawn is damaged: with 95 % confidence fewer than {fewer} of the {frames} frames are (below {} %). \
                  Were {fewer} or more damaged, such a sample would miss all of them in one case of twenty at most \
-                 (C({frames}-{fewer}, {drawn}) / C({frames}, {drawn}) <= 0.05). It says nothing of damage that is rarer",
+                 (C({frames}-{fewer}, {drawn}) / C({frames}, {drawn}) <= 0.05). Of damage that is rarer it says nothing",
                 percent(fewer, frames)
             ),
             None if drawn == 0 => "there are no frames to draw from".to_owned(),

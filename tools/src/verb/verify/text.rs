@@ -90,7 +90,7 @@ fn summary(report: &Report) -> Vec<String> {
 
 fn drawn(sample: &Sample, packs: u64) -> String {
     format!(
-        "a sample of {} of {} frames ({} of {} of packs), drawn by --seed {}; the tables of {}, and nothing else of the packs",
+        "a sample of {} of {} frames ({} of {} of packs), drawn by --seed {}, and of the rest of {} only tables, lists and trees",
         sample.drawn,
         sample.frames,
         bytes(sample.drawn_bytes),
