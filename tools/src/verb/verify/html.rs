@@ -3,8 +3,9 @@
 //! Nothing is loaded from anywhere: the style is in the page, and the page forbids the browser all else. Names are a hostile
 //! medium's: the template escapes them for HTML, and what is not seen is shown as an escape.
 
+use super::checks::{Check, Outcome};
 use super::contents::{Contents, FILES_MAX, ListedAttachment, ListedImage, ListedVariant};
-use super::report::{Check, Disk, Outcome, Report, Run};
+use super::report::{Disk, Report, Run};
 use crate::output::{bytes, one_line, plural, time};
 use holdall::units::len64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -30,7 +31,7 @@ pub fn page(report: &Report) -> String {
                     "Verification of " (series.as_deref().unwrap_or("a disk")) ", generation " (found.generation)
                     ": " (found.verdict())
                 }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) (PreEscaped(running_foot(&found.root))) }
             }
             body {
                 header {
@@ -73,13 +74,21 @@ pub fn page(report: &Report) -> String {
                             pre.root { @for line in disk.root_text.lines() { (one_line(line)) "\n" } }
                         }
                     }
-                    (sign_off())
+                    (sign_off(report))
                 }
                 footer { (made_by(&report.run)) }
             }
         }
     }
     .into_string()
+}
+
+/// What stands at the foot of every printed page, so that none can be taken for another report's. A root's hash is hex.
+fn running_foot(root: &str) -> String {
+    format!(
+        "@page {{ @bottom-left {{ content: 'root {root}'; font: 7pt monospace; color: #5b6470; }} \
+         @bottom-right {{ content: counter(page) ' of ' counter(pages); font: 8pt sans-serif; color: #5b6470; }} }}"
+    )
 }
 
 fn verdict(report: &Report) -> Markup {
@@ -106,6 +115,9 @@ fn verdict(report: &Report) -> Markup {
                         @else { " as far as it was drawn." }
                     }
                     None => "Only frames drawn at random were read, and none of them is damaged. The rest of the packs was not read.",
+                }
+                @if report.resumed.is_some() {
+                    " Part of it was read by an earlier run, which was stopped, and not in this one: see “Taken over”."
                 }
             }
             p.hash { span.label { "root " } code { (found.root) } }
@@ -305,17 +317,19 @@ fn about_of(about: &ListedAttachment, image: &ListedImage) -> Markup {
     html! {
         tr {
             td { span.about { (about.kind) } }
-            td { code { (about.digest) } }
-            td {
-                // What it is about, where that is a part of the image only.
-                @if about.subject != image.digest {
-                    @match variant.filter(|variant| !variant.platform.is_empty()) {
-                        Some(variant) => { "of " (one_line(&variant.platform)) ": " },
-                        None => { "of " code.block { (about.subject) } },
+            td colspan="2" {
+                code { (about.digest) }
+                div {
+                    // What it is about, where that is a part of the image only.
+                    @if about.subject != image.digest {
+                        @match variant.filter(|variant| !variant.platform.is_empty()) {
+                            Some(variant) => { "of " (one_line(&variant.platform)) ": " },
+                            None => { "of " code { (about.subject) } " " },
+                        }
                     }
+                    @for text in &about.types { span.type { (one_line(text)) } " " }
+                    @if about.tag.is_some() { span.label { "by cosign's tag" } }
                 }
-                @for text in &about.types { span.type { (one_line(text)) } " " }
-                @if about.tag.is_some() { span.label { "by cosign's tag" } }
             }
         }
     }
@@ -404,10 +418,15 @@ fn custody(report: &Report) -> Markup {
 }
 
 /// The place for names, dates and signatures by hand.
-fn sign_off() -> Markup {
+fn sign_off(report: &Report) -> Markup {
+    let found = &report.findings;
     html! {
         section.together {
             h2 { "Signed by hand" }
+            p {
+                "For generation " (found.generation) " of medium " code { (found.medium) } ", root " code { (found.root) } ": "
+                b { (found.verdict()) } ". Checked " (time(report.run.started)) "."
+            }
             table.hand {
                 thead { tr { th { "" } th { "Name" } th { "Date" } th { "Signature" } } }
                 tbody {

@@ -576,8 +576,8 @@ mod tests {
             assert!(told.contains("is damaged"), "{at}: {told}");
             assert!(damaged.journal.earlier().is_none());
         }
-        let empty = change(&|bytes| bytes.clear());
-        assert!(empty.told.unwrap_or_default().contains("no stopped run"));
+        let empty = change(&|bytes| bytes.clear()).told;
+        assert!(empty.unwrap_or_default().contains("no stopped run"));
         let noise = change(&|bytes| *bytes = vec![0xff; 5000]);
         assert!(noise.journal.earlier().is_none());
     }

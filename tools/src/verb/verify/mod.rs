@@ -1,5 +1,6 @@
 //! `holdall verify`: everything that is damaged, and the images and files that it touches.
 
+mod checks;
 mod contents;
 mod html;
 mod journal;
@@ -238,7 +239,7 @@ fn check(
             contents: found.taken_over.contents,
             trees: derivation.taken_over,
         }),
-        checks: report::checks(&found, &audit, &derivation, args.mode()),
+        checks: checks::all(&found, &audit, &derivation, args.mode()),
         disk: root.map(|(root, hash)| report::Disk::of(&root, hash)),
         contents,
         signatures: Vec::new(),
