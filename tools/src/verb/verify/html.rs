@@ -266,6 +266,12 @@ fn images(contents: &Contents) -> Markup {
         section {
             h2 { "Images " span.count { (count) } }
             @if contents.images.is_empty() { p { "None." } }
+            @if contents.images.iter().any(|image| !image.about.is_empty()) {
+                p.note {
+                    "Signatures, attestations, SBOMs and reports of scans are listed as what they say that they are. That they are whole
+                     was checked as for every blob; what they say was not."
+                }
+            }
             @for image in &contents.images { (image_of(image)) }
             @if contents.more_images > 0 {
                 p.note { "and " (plural(contents.more_images, "more image")) ", which are not listed here" }
