@@ -10,6 +10,7 @@
 pub mod blob;
 pub mod catalogue;
 pub mod chunk;
+pub mod compare;
 pub mod custody;
 pub mod error;
 pub mod format;

@@ -22,7 +22,7 @@ use holdall::name::SignerName;
 use holdall::pack::{self, EncodedFrame, Level, PackTables, PackWriter};
 use holdall::sketch;
 use holdall::units::{Generation, PackNumber, RecordNumber, index};
-use holdall::verify::{Report, VerifyOptions, verify};
+use holdall::verify::Report;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -109,11 +109,7 @@ impl Written {
     }
 
     fn verified(&self, full: bool) -> Report {
-        let options = VerifyOptions {
-            full,
-            ..VerifyOptions::default()
-        };
-        verify(&self.shared, &options, &Silent).unwrap()
+        sample::verified_twice(&self.shared, full).unwrap()
     }
 
     fn assert_whole(&self, blobs: &[&Vec<u8>]) {

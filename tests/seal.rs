@@ -244,6 +244,25 @@ fn a_policy_says_who_counts_and_an_older_disk_is_a_rollback() {
     std::fs::remove_file(signatures.join("ROOT.ally.sig")).unwrap();
     stage.run(["sign", &disk, "--key", &bob]).code(0);
     assert_eq!(served(&stage, &disk, &with).0, 0);
+    // verify judges as well: alone, and beside all else that it checks, also in its report.
+    let html = stage.path("report.html");
+    let html = html.to_str().unwrap();
+    stage
+        .run(["verify", &disk, "--policy", &two, "--report", html])
+        .code(0)
+        .says("whole");
+    let page = std::fs::read_to_string(html).unwrap();
+    for says in [
+        "alice@example.org",
+        "signed, generation 3",
+        "Signatures, by this node",
+    ] {
+        assert!(page.contains(says), "{says}");
+    }
+    let said = stage
+        .run(["verify", &disk, "--signatures", "--policy", &two, "--json"])
+        .code(0);
+    assert_eq!(said.json()["trust"]["counted"], 2);
     // Expired, not yet valid, for other namespaces, revoked, of another identity.
     for (line, says) in [
         ("valid-before=20200101Z", "expired"),
@@ -312,6 +331,14 @@ fn a_policy_says_who_counts_and_an_older_disk_is_a_rollback() {
         ])
         .code(0);
     refused(&stage, &disk, &with, 7, "ALARM");
+    stage
+        .run(["verify", &disk, "--policy", &two])
+        .code(7)
+        .says("ALARM");
+    stage
+        .run(["verify", &disk, "--signatures", "--policy", &two])
+        .code(7)
+        .says("ALARM");
     stage
         .run([
             "trust", "set", "--origin", "build-7", "--series", "prod", "--serial", "5", "--epoch", "2",

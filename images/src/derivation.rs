@@ -11,6 +11,7 @@ use crate::manifest::{Content, Document, MAX_MANIFEST};
 use crate::{Error, Result};
 use beneath::{Beneath, entry_is};
 use holdall::blob::BlobStream;
+use holdall::format::codec::Encoder;
 use holdall::format::content::Content as Stored;
 use holdall::format::tree::{Node as StoredNode, TreeEntry};
 use holdall::ids::{BlobId, Sha256};
@@ -19,6 +20,7 @@ use holdall::name::EntryName;
 use holdall::reader::{Chain, Directory, Disk, Layer, Links, Metadata, SpecialKind};
 use holdall::tree::layer::{FileContent, LayerTree, NotATree};
 use holdall::tree::merge::{Merge, Merged, MergedFolder, Upper, no_metadata};
+use holdall::verify::{Journal, PartId, is_unreadable};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was derived, and what came out otherwise.
@@ -28,12 +30,73 @@ pub struct Derivation {
     pub layers: u64,
     /// Chains whose trees were merged from their layers'.
     pub chains: u64,
+    /// Of both, how many were derived by an earlier run that was stopped, and not in this one.
+    pub taken_over: u64,
+    /// Whether a tree could not be read, as against read and found to be wrong.
+    pub unreadable: bool,
     /// Trees that are not what their layers say, or that could not be derived, with the reason.
     pub wrong: Vec<String>,
 }
 
+/// How to derive all trees.
+pub struct Deriving<'a> {
+    /// Told what is being derived.
+    pub monitor: &'a dyn Monitor,
+    /// Whether to stop.
+    pub interrupted: &'a dyn Fn() -> bool,
+    /// Where what was derived is kept, and taken over from.
+    pub journal: Option<&'a dyn Journal>,
+}
+
+impl Deriving<'_> {
+    /// What an earlier run found of that tree, or what `derive` finds now. Fails on interruption.
+    fn verdict(
+        &self,
+        id: PartId,
+        found: &mut Derivation,
+        derive: impl FnOnce() -> Result<Option<String>>,
+    ) -> Result<Option<String>> {
+        if let Some(verdict) = self.journal.and_then(|journal| journal.part(&id)) {
+            found.taken_over += 1;
+            return Ok(verdict);
+        }
+        let verdict = match derive() {
+            Ok(verdict) => verdict,
+            Err(Error::Store(err)) if matches!(err.root_cause(), holdall::Error::Interrupted) => {
+                return Err(Error::Store(err));
+            }
+            // It came to no verdict: another run has to try it again.
+            Err(err) => {
+                found.unreadable |= was_unreadable(&err);
+                return Ok(Some(err.to_string()));
+            }
+        };
+        if let Some(journal) = self.journal {
+            journal.part_checked(id, &verdict);
+        }
+        Ok(verdict)
+    }
+}
+
+/// Whether bytes of the disk could not be had.
+fn was_unreadable(err: &Error) -> bool {
+    match err {
+        Error::Store(err) => is_unreadable(err),
+        other => matches!(other, Error::Io { .. }),
+    }
+}
+
+/// What tells a stored tree from all others, and where it lies.
+fn tree_bytes(tree: &Directory) -> Vec<u8> {
+    let mut out = Encoder::new();
+    tree.stored().encode(&mut out);
+    tree.stored().place.encode(&mut out);
+    out.finish()
+}
+
 /// Derives all of the disk's trees. Fails only where the disk cannot be read at all, or on request.
-pub fn derive_all(disk: &Disk, monitor: &dyn Monitor, interrupted: &dyn Fn() -> bool) -> Result<Derivation> {
+pub fn derive_all(disk: &Disk, how: &Deriving<'_>) -> Result<Derivation> {
+    let (monitor, interrupted) = (how.monitor, how.interrupted);
     let mut found = Derivation::default();
     let mut layers: BTreeMap<(Sha256, Sha256), Layer> = BTreeMap::new();
     for layer in disk.layers() {
@@ -50,17 +113,14 @@ pub fn derive_all(disk: &Disk, monitor: &dyn Monitor, interrupted: &dyn Fn() -> 
         let name = format!("layer {}", layer.diff_id.to_digest());
         monitor.step(&format!("deriving {name}"));
         found.layers += 1;
-        match check_layer(disk, &layer, interrupted) {
-            Ok(None) => {}
-            Ok(Some(why)) => found.wrong.push(format!("{name}: {why}")),
-            Err(Error::Store(err)) if matches!(err.root_cause(), holdall::Error::Interrupted) => {
-                return Err(Error::Store(err));
-            }
-            Err(err) => found.wrong.push(format!("{name}: {err}")),
+        let (diff_id, blob) = (layer.diff_id.as_bytes(), layer.blob.as_bytes());
+        let id = PartId::of("layer", &[diff_id, blob, &tree_bytes(layer.tree().top())]);
+        if let Some(why) = how.verdict(id, &mut found, || check_layer(disk, &layer, interrupted))? {
+            found.wrong.push(format!("{name}: {why}"));
         }
         layers.insert((layer.diff_id, layer.blob), layer);
     }
-    chains(disk, &layers, interrupted, &mut found)?;
+    chains(disk, &layers, how, &mut found)?;
     Ok(found)
 }
 
@@ -254,7 +314,7 @@ fn same_entry(mut new: TreeEntry, found: &TreeEntry, groups_below: u64) -> bool 
 fn chains(
     disk: &Disk,
     layers: &BTreeMap<(Sha256, Sha256), Layer>,
-    interrupted: &dyn Fn() -> bool,
+    how: &Deriving<'_>,
     found: &mut Derivation,
 ) -> Result<()> {
     let mut checked = BTreeSet::new();
@@ -279,7 +339,7 @@ fn chains(
                         .push(format!("{name}: its config says another chain or platform"));
                     continue;
                 }
-                check_stack(disk, &config, &blobs, layers, &mut checked, interrupted, found)?;
+                check_stack(disk, (&config, &blobs), layers, &mut checked, how, found)?;
             }
             Err(err) => found.wrong.push(format!("{name}: {err}")),
         }
@@ -320,11 +380,10 @@ fn stack(disk: &Disk, manifest: &Sha256) -> Result<Option<(ImageConfig, Vec<Sha2
 
 fn check_stack(
     disk: &Disk,
-    config: &ImageConfig,
-    blobs: &[Sha256],
+    (config, blobs): (&ImageConfig, &[Sha256]),
     layers: &BTreeMap<(Sha256, Sha256), Layer>,
     checked: &mut BTreeSet<Sha256>,
-    interrupted: &dyn Fn() -> bool,
+    how: &Deriving<'_>,
     found: &mut Derivation,
 ) -> Result<()> {
     let mut below: Option<Chain> = None;
@@ -341,7 +400,7 @@ fn check_stack(
                 return Ok(());
             }
         };
-        if interrupted() {
+        if (how.interrupted)() {
             return Err(holdall::Error::Interrupted.into());
         }
         if checked.insert(id) {
@@ -351,10 +410,19 @@ fn check_stack(
                     .push(format!("{name}: no tree of its last layer is on the disk"));
                 return Ok(());
             };
-            match check_chain(below.as_ref(), layer, &chain) {
-                Ok(None) => found.chains += 1,
-                Ok(Some(why)) => found.wrong.push(format!("{name}: {why}")),
-                Err(err) => found.wrong.push(format!("{name}: {err}")),
+            let under = below.as_ref().map(|below| tree_bytes(below.tree().top()));
+            let part = PartId::of(
+                "chain",
+                &[
+                    id.as_bytes(),
+                    &under.unwrap_or_default(),
+                    &tree_bytes(layer.tree().top()),
+                    &tree_bytes(chain.tree().top()),
+                ],
+            );
+            match how.verdict(part, found, || check_chain(below.as_ref(), layer, &chain))? {
+                None => found.chains += 1,
+                Some(why) => found.wrong.push(format!("{name}: {why}")),
             }
         }
         below = Some(chain);

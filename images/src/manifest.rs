@@ -120,6 +120,8 @@ pub struct Document {
     pub media_type: String,
     /// The manifest that it is about, if it says one.
     pub subject: Option<Sha256>,
+    /// What kind of artifact it says that it is.
+    pub artifact_type: Option<String>,
     /// What it is made of.
     pub content: Content,
 }
@@ -148,6 +150,16 @@ struct RawDocument {
     layers: Option<Vec<RawDescriptor>>,
     blobs: Option<Vec<RawDescriptor>>,
     subject: Option<RawDescriptor>,
+    #[serde(default, deserialize_with = "text_or_nothing")]
+    artifact_type: Option<String>,
+}
+
+/// A string, and nothing where it is something else: nothing that is carried depends on it.
+fn text_or_nothing<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Option<String>, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(value.as_str().map(str::to_owned))
 }
 
 impl Document {
@@ -232,6 +244,7 @@ impl Document {
         Ok(Self {
             media_type: media_type.to_owned(),
             subject,
+            artifact_type: raw.artifact_type,
             content,
         })
     }

@@ -1,6 +1,7 @@
 //! Leaves: every chunk list, directory and reference resolves to frames that hold.
 
-use super::{Check, name_of, tree_of, trees};
+use super::journal::{PartId, Verdict};
+use super::{Check, is_unreadable, name_of, tree_of, trees};
 use crate::blob::{BlobReader, FrameSource, Uncached};
 use crate::catalogue::CatalogueReader;
 use crate::error::{Error, Result};
@@ -59,15 +60,11 @@ pub(super) fn check_leaf(check: &mut Check<'_>, catalogue: &CatalogueReader, lea
         }
     }
     let deep = check.options.full && leaf.kind == Kind::Blob;
-    if let Err(e) = check_content(
-        check,
-        &leaf.content,
-        leaf.size,
-        deep.then_some((&leaf.sha256, &leaf.blob_id)),
-    )? {
+    let identity = deep.then_some((&leaf.sha256, &leaf.blob_id));
+    if let Some(why) = check_content(check, &leaf.content, leaf.size, identity)? {
         check.report.damaged_blobs.insert(leaf.sha256);
         if leaf.kind == Kind::Blob {
-            check.damaged(format!("{}: {e}", name()));
+            check.damaged(format!("{}: {why}", name()));
         }
     }
     Ok(())
@@ -84,66 +81,101 @@ fn repeats(leaf: &Leaf, blob: &Leaf) -> bool {
         && canonical(&leaf.content) == canonical(&blob.content)
 }
 
-/// Checks that content resolves; with `identity`, also reads it all and compares. The outer error is
-/// an interruption, the inner one damage.
+/// Checks that content resolves; with `identity`, also reads it all and compares, or takes over what an earlier run found.
+/// Fails only on interruption, and where the disk is gone.
 pub(super) fn check_content(
+    check: &mut Check<'_>,
+    content: &Content,
+    size: u64,
+    identity: Option<(&Sha256, &BlobId)>,
+) -> Result<Verdict> {
+    // What lies in its leaf costs nothing to be compared again.
+    let part = identity
+        .filter(|_| !matches!(content, Content::Inline(_)))
+        .map(|(sha256, blob_id)| {
+            let mut out = Encoder::new();
+            out.put(sha256.as_bytes()).put(blob_id.as_bytes()).u64(size);
+            content.encode(&mut out);
+            content.encode_places(&mut out);
+            PartId::of("content", &[&out.finish()])
+        })
+        .zip(check.options.journal.clone());
+    if let Some((id, journal)) = &part
+        && let Some(verdict) = journal.part(id)
+    {
+        check.report.taken_over.contents += 1;
+        return Ok(verdict);
+    }
+    let (verdict, unreadable) = match look_at(check, content, size, identity) {
+        Ok(()) => (None, false),
+        Err(Error::Interrupted) => return Err(Error::Interrupted),
+        Err(e) => (Some(e.to_string()), is_unreadable(&e)),
+    };
+    if unreadable {
+        check.still_there()?;
+        check.report.unreadable = true;
+    } else if let Some((id, journal)) = part
+        // What stands on a frame that could not be read is not known to be damaged.
+        && (verdict.is_none() || !check.report.unreadable)
+    {
+        journal.part_checked(id, &verdict);
+    }
+    Ok(verdict)
+}
+
+/// What [`check_content`] does. Fails where the content does.
+fn look_at(
     check: &Check<'_>,
     content: &Content,
     size: u64,
     identity: Option<(&Sha256, &BlobId)>,
-) -> Result<Result<()>> {
+) -> Result<()> {
     check.check_interrupted()?;
     let source: Arc<dyn FrameSource> = Arc::new(Uncached::new(Arc::clone(&check.medium)));
     if let Content::Recipe(recipe) = content {
-        if let Err(e) = check_content(check, &recipe.recipe, recipe.size, None)? {
-            return Ok(Err(e));
-        }
-        return match identity {
-            Some((sha256, blob_id)) => {
-                let reader = BlobReader::of_blob(source, (*sha256, *blob_id), size, content.clone());
-                check_identity(check, &reader, sha256, blob_id)
-            }
-            None => Ok(Ok(())),
+        look_at(check, &recipe.recipe, recipe.size, None)?;
+        let Some((sha256, blob_id)) = identity else {
+            return Ok(());
         };
+        let reader = BlobReader::of_blob(source, (*sha256, *blob_id), size, content.clone());
+        return check_identity(check, &reader, sha256, blob_id);
     }
     let reader = BlobReader::new(source, size, content.clone());
     if let Content::List(list) = content
         && list.depth > 0
-        && let Err(e) = usable(check, &list.place)
     {
-        return Ok(Err(e));
+        usable(check, &list.place)?;
     }
     let mut end = 0;
     let mut header: Option<(Place, FrameHeader)> = None;
     for piece in reader.pieces(0) {
         check.check_interrupted()?;
-        let piece = match piece {
-            Ok(piece) => piece,
-            Err(e) => return Ok(Err(e)),
-        };
+        let piece = piece?;
         end = piece.end;
         if piece.is_zeros() {
             continue;
         }
-        if let Err(e) = usable(check, &piece.place).and_then(|()| resolves(check, &piece, &mut header)) {
-            return Ok(Err(e));
+        usable(check, &piece.place)?;
+        // Of a sample, frames that were not drawn are not read, nor their headers: that would be a read of every one.
+        if check.options.sample.is_none() {
+            resolves(check, &piece, &mut header)?;
         }
     }
     if matches!(content, Content::List(_)) && end != size {
-        return Ok(Err(Error::malformed(
+        return Err(Error::malformed(
             "its chunk list",
             format!("it covers {end} bytes of {size}"),
-        )));
+        ));
     }
     if let Content::Map(_) = content {
-        return Ok(Err(Error::Unsupported {
+        return Err(Error::Unsupported {
             place: "its content".to_owned(),
             what: format!("'{}'", content.name()),
-        }));
+        });
     }
     match identity {
         Some((sha256, blob_id)) => check_identity(check, &reader, sha256, blob_id),
-        None => Ok(Ok(())),
+        None => Ok(()),
     }
 }
 
@@ -217,31 +249,25 @@ fn resolves(
 }
 
 /// Reads all bytes and compares what they hash to.
-fn check_identity(
-    check: &Check<'_>,
-    reader: &BlobReader,
-    sha256: &Sha256,
-    blob_id: &BlobId,
-) -> Result<Result<()>> {
+fn check_identity(check: &Check<'_>, reader: &BlobReader, sha256: &Sha256, blob_id: &BlobId) -> Result<()> {
     let (mut sha, mut blake) = (sha2::Sha256::new(), blake3::Hasher::new());
     let mut at = 0;
     while at < reader.size() {
         check.check_interrupted()?;
-        let slice = match reader.slice_at(at, 1024 * 1024) {
-            Ok(slice) if slice.is_empty() => break,
-            Ok(slice) => slice,
-            Err(e) => return Ok(Err(e)),
-        };
+        let slice = reader.slice_at(at, 1024 * 1024)?;
+        if slice.is_empty() {
+            break;
+        }
         sha.update(&slice);
         blake.update(&slice);
         at += len64(slice.len());
     }
     // In trees of layers the SHA-256 was not taken.
     if *sha256 != Sha256::default() && Sha256::from_bytes(sha.finalize().into()) != *sha256 {
-        return Ok(Err(Error::mismatch("its bytes", "SHA-256 of all of them")));
+        return Err(Error::mismatch("its bytes", "SHA-256 of all of them"));
     }
     if BlobId::from_bytes(*blake.finalize().as_bytes()) != *blob_id {
-        return Ok(Err(Error::mismatch("its bytes", "BLAKE3 of all of them")));
+        return Err(Error::mismatch("its bytes", "BLAKE3 of all of them"));
     }
-    Ok(Ok(()))
+    Ok(())
 }

@@ -4,13 +4,20 @@
 //! checks ChunkIds, BlobIds and SHA-256s. What follows for images is found by who knows manifests.
 
 mod contents;
+mod journal;
 mod packs;
+mod sample;
 mod trees;
 
+pub use journal::{CheckedPack, Delta, Journal, PackDamage, PartId, Verdict};
+pub use sample::{Sample, Sampled};
+
 use crate::catalogue::CatalogueReader;
+use crate::custody;
 use crate::error::{Error, Result};
 use crate::format::catalogue::Kind;
 use crate::format::content::{Content, Place, TreeRef};
+use crate::format::custody::Record;
 use crate::format::root::State;
 use crate::format::superblock::SlotState;
 use crate::generation;
@@ -27,18 +34,46 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct VerifyOptions {
     /// Also decode everything, and check ChunkIds, BlobIds and SHA-256s.
     pub full: bool,
+    /// Instead of every frame, read and decode these alone. Not together with `full`.
+    pub sample: Option<Sample>,
     /// Check this generation instead of the newest.
     pub generation: Option<Generation>,
     /// Set by whoever wants the run to stop.
     pub interrupted: Arc<AtomicBool>,
+    /// Where what was checked is kept, and taken over from; of another generation, or kept by other options, it must not be.
+    pub journal: Option<Arc<dyn Journal>>,
 }
 
 /// Damages, and damaged files, that a report names; of more it has only the number. A hostile medium can have any number.
 pub const NAMED_MAX: usize = 10_000;
 
+/// What of a medium damage was found in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// The superblock, a ROOT, the pack set: what a disk is opened by.
+    Roots,
+    /// Packs: their tables, their frames.
+    Packs,
+    /// The catalogue, and what it refers to.
+    Catalogue,
+}
+
+/// What was not read in this run, since an earlier one had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TakenOver {
+    /// Packs.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blobs and files whose bytes were compared with their own hashes.
+    pub contents: u64,
+}
+
 /// Something that is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
+    /// What of the medium.
+    pub part: Part,
     /// Where, and what is wrong there.
     pub text: String,
 }
@@ -56,8 +91,14 @@ pub struct Report {
     pub packs: u64,
     /// Frames checked.
     pub frames: u64,
-    /// Bytes of the packs.
+    /// Bytes of the packs; of a sample, those of the frames that were drawn.
     pub stored_bytes: u64,
+    /// What was drawn, where that was asked for.
+    pub sampled: Option<Sampled>,
+    /// What of all this an earlier run had read.
+    pub taken_over: TakenOver,
+    /// Whether something could not be read, as against read and found to be wrong: it may be there another time.
+    pub unreadable: bool,
     /// Leaves of the catalogue, checked.
     pub leaves: u64,
     /// Loose files checked.
@@ -76,6 +117,8 @@ pub struct Report {
     pub damaged_trees: BTreeSet<String>,
     /// Whether part of the catalogue could not be read, so that the lists above may be short.
     pub catalogue_damaged: bool,
+    /// Custody of the medium up to this generation, oldest first, as far back as the chain holds.
+    pub custody: Vec<Record>,
 }
 
 impl Report {
@@ -129,17 +172,31 @@ struct Check<'a> {
     sealed: bool,
     /// Loose files that a leaf should be there for.
     nameable_files: u64,
+    /// What is being checked.
+    part: Part,
 }
 
 impl Check<'_> {
     fn damage(&mut self, error: &Error) {
+        self.report.unreadable |= is_unreadable(error);
         self.damaged(error.to_string());
+    }
+
+    /// Damage of something below the medium's files, named before it. Fails where the disk is gone.
+    fn damage_of(&mut self, name: &str, error: &Error) -> Result<()> {
+        if is_unreadable(error) {
+            self.still_there()?;
+            self.report.unreadable = true;
+        }
+        self.damaged(format!("{name}: {error}"));
+        Ok(())
     }
 
     fn damaged(&mut self, text: String) {
         if self.report.damages.len() < NAMED_MAX {
             self.monitor.warn(&text);
-            self.report.damages.push(Damage { text });
+            let part = self.part;
+            self.report.damages.push(Damage { part, text });
         } else {
             self.report.more_damages += 1;
         }
@@ -152,6 +209,25 @@ impl Check<'_> {
             Ok(())
         }
     }
+
+    /// Fails where the disk is not there any more: then nothing that cannot be read says anything of it.
+    fn still_there(&self) -> Result<()> {
+        let (_, found) = generation::read_root(self.medium.as_ref(), self.report.generation)?;
+        if found == self.report.root {
+            return Ok(());
+        }
+        let place = self.medium.place(MediumFile::Root(self.report.generation));
+        Err(Error::mismatch(place, "the ROOT that is being verified"))
+    }
+}
+
+/// Whether bytes could not be had at all, as against had and found to be wrong. A disk that was pulled looks so.
+#[must_use]
+pub fn is_unreadable(error: &Error) -> bool {
+    matches!(
+        error.root_cause(),
+        Error::Io { .. } | Error::Missing { .. } | Error::Deadline { .. }
+    )
 }
 
 /// Checks superblock, ROOT, catalogue, pack set, every frame, every list and reference. Fails only
@@ -165,6 +241,9 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         packs: 0,
         frames: 0,
         stored_bytes: 0,
+        sampled: None,
+        taken_over: TakenOver::default(),
+        unreadable: false,
         leaves: 0,
         files: 0,
         damages: Vec::new(),
@@ -174,6 +253,7 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         more_damaged_files: 0,
         damaged_trees: BTreeSet::new(),
         catalogue_damaged: false,
+        custody: Vec::new(),
     };
     let mut check = Check {
         medium: Arc::clone(medium),
@@ -185,9 +265,15 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         listed: HashMap::new(),
         sealed: current.root.state == State::Sealed,
         nameable_files: 0,
+        part: Part::Roots,
     };
     check_slots(&mut check);
     check_notice(&mut check);
+    let custody = custody::chain(medium.as_ref(), &current.root);
+    check.report.custody = custody.records;
+    if let Some(broken) = &custody.broken {
+        check.damage(broken);
+    }
     let set = match generation::pack_set(medium.as_ref(), &current.root) {
         Ok(set) => set,
         Err(e) => {
@@ -196,8 +282,9 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         }
     };
     check.listed = set.iter().map(|p| (p.number, p.pack_bytes)).collect();
-    monitor.expect(set.iter().map(|p| u64::from(p.pack_bytes)).sum());
+    check.part = Part::Packs;
     packs::check_all(&mut check, &current.root.medium, &set)?;
+    check.part = Part::Catalogue;
     match CatalogueReader::open(Arc::clone(medium), &current.root) {
         Ok(catalogue) => check_catalogue(&mut check, &catalogue)?,
         Err(e) => {
@@ -262,6 +349,10 @@ fn check_catalogue(check: &mut Check<'_>, catalogue: &CatalogueReader) -> Result
             }
             Ok(None) => break,
             Err(e) => {
+                if is_unreadable(&e) {
+                    check.still_there()?;
+                    check.report.unreadable = true;
+                }
                 let text = e.to_string();
                 if !unreadable.contains(&text) {
                     check.damaged(text.clone());

@@ -60,7 +60,7 @@ pub(super) fn check_tree(
     check.check_interrupted()?;
     match top {
         Ok(top) => walk(check, &place, top, files.then_some(catalogue))?,
-        Err(e) => check.damaged(format!("{place}: {e}")),
+        Err(e) => check.damage_of(&place, &e)?,
     }
     if !files && check.report.damage_count() > before {
         check.report.damaged_trees.insert(place);
@@ -139,7 +139,7 @@ fn walk(check: &mut Check<'_>, place: &str, top: Directory, listed: Option<&Cata
         }
         let before = check.report.damage_count();
         if let Err(e) = check_pages(check, &directory) {
-            check.damaged(format!("{place}/{path}: {e}"));
+            check.damage_of(&format!("{place}/{path}"), &e)?;
             if files {
                 check.report.damaged_file(format!("{path} (all that is in it)"));
             }
@@ -151,7 +151,7 @@ fn walk(check: &mut Check<'_>, place: &str, top: Directory, listed: Option<&Cata
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(e) => {
-                    check.damaged(format!("{place}/{path}: {e}"));
+                    check.damage_of(&format!("{place}/{path}"), &e)?;
                     break;
                 }
             };
@@ -230,8 +230,8 @@ fn check_file(check: &mut Check<'_>, tree: &str, entry: &Entry, path: String, fi
     check.report.files += u64::from(files);
     let identity: (&Sha256, _) = (sha256, blob_id);
     let deep = check.options.full.then_some(identity);
-    if let Err(e) = check_content(check, content, *size, deep)? {
-        check.damaged(format!("{tree}/{path}: {e}"));
+    if let Some(why) = check_content(check, content, *size, deep)? {
+        check.damaged(format!("{tree}/{path}: {why}"));
         if files {
             check.report.damaged_file(path);
         }

@@ -8,9 +8,13 @@ use holdall::medium::Medium;
 use holdall::monitor::Silent;
 use holdall::name::{EntryName, ImageName};
 use holdall::reader::{Directory, Disk, Metadata, Node, OpenOptions, SpecialKind};
+use holdall::units::PackNumber;
+use holdall::verify::{CheckedPack, Journal, PartId, Report, Verdict, VerifyOptions};
 use holdall::{Error, Result};
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const ZEROS: usize = 700_000;
@@ -232,4 +236,53 @@ pub fn read_files(disk: &Disk) -> Result<ReadFiles> {
         }
     }
     Ok((found, errors))
+}
+
+/// Keeps all that a verification checks, and gives about half of it to the next one.
+#[derive(Debug, Default)]
+pub struct HalfKept {
+    giving: AtomicBool,
+    packs: Mutex<HashMap<PackNumber, CheckedPack>>,
+    parts: Mutex<HashMap<PartId, Verdict>>,
+}
+
+impl Journal for HalfKept {
+    fn pack(&self, number: PackNumber) -> Option<CheckedPack> {
+        let given = self.giving.load(Ordering::Relaxed) && number.get() % 2 == 1;
+        self.packs.lock().unwrap().get(&number).filter(|_| given).cloned()
+    }
+
+    fn pack_checked(&self, pack: &CheckedPack) {
+        self.packs.lock().unwrap().insert(pack.number, pack.clone());
+    }
+
+    fn part(&self, part: &PartId) -> Option<Verdict> {
+        let given = self.giving.load(Ordering::Relaxed) && part.to_hex().as_bytes()[0] % 2 == 1;
+        self.parts.lock().unwrap().get(part).filter(|_| given).cloned()
+    }
+
+    fn part_checked(&self, part: PartId, verdict: &Verdict) {
+        self.parts.lock().unwrap().insert(part, verdict.clone());
+    }
+}
+
+/// Verifies it, and once more as a run does that takes over half of what the first one checked: it has to find the same.
+#[track_caller]
+pub fn verified_twice(medium: &Arc<dyn Medium>, full: bool) -> Result<Report> {
+    let kept = Arc::new(HalfKept::default());
+    let options = VerifyOptions {
+        full,
+        journal: Some(Arc::clone(&kept) as Arc<dyn Journal>),
+        ..VerifyOptions::default()
+    };
+    let first = holdall::verify::verify(medium, &options, &Silent)?;
+    kept.giving.store(true, Ordering::Relaxed);
+    let second = holdall::verify::verify(medium, &options, &Silent)?;
+    let of = |report: &Report| {
+        let mut same = report.clone();
+        same.taken_over = Default::default();
+        format!("{same:#?}")
+    };
+    assert_eq!(of(&first), of(&second));
+    Ok(second)
 }

@@ -87,24 +87,30 @@ impl Args {
         let state = state::folder(asked_state.cloned())?;
         let judged = self.judge(&disk, &state)?;
         judged.say(&disk, named, output);
-        if let Some(refusal) = &judged.verdict.refusal {
-            log(&disk, Event::Refused, &refusal.to_string(), &state, output);
-            return Err(ToolError::Untrusted {
-                place: disk.name(),
-                refusal: refusal.clone(),
-            });
-        }
-        judged.accept(&disk, event, &state, output)?;
+        judged.conclude(&disk, event, &state, output)?;
         Ok((disk, judged))
     }
 }
 
 impl Judged {
-    /// Notes that the disk was accepted, where a policy did, and what was done.
-    pub fn accept(&self, disk: &Disk, event: Event, state: &Path, output: &Output) -> Result<(), ToolError> {
+    /// What follows from it. Refused: an error, and a line in the node's log. Else the node notes what it has accepted, where a policy did, and what
+    /// was done.
+    pub fn conclude(
+        &self,
+        disk: &Disk,
+        event: Event,
+        state: &Path,
+        output: &Output,
+    ) -> Result<(), ToolError> {
+        if let Some(refusal) = &self.verdict.refusal {
+            log(disk, Event::Refused, &refusal.to_string(), state, output);
+            return Err(ToolError::Untrusted {
+                place: disk.name(),
+                refusal: refusal.clone(),
+            });
+        }
         if self.policy.is_some() {
-            let root = disk.root();
-            SeenFolder::accepted(state).note(&seen(root, disk.root_hash()))?;
+            SeenFolder::accepted(state).note(&seen(disk.root(), disk.root_hash()))?;
         }
         log(disk, event, &self.summary(), state, output);
         Ok(())

@@ -84,6 +84,8 @@ enum Verb {
     Log(verb::log::Args),
     /// Show this node's policy and the disks that it has accepted, or begin or set that record
     Trust(verb::trust::Args),
+    /// Show what tells two disks apart, or two generations of one
+    Diff(verb::diff::Args),
     /// Write a blob, a manifest or a file to standard output
     Cat(verb::cat::Args),
     /// Copy an image into an OCI layout, or files into a folder
@@ -119,7 +121,8 @@ fn main() -> ExitCode {
         Verb::Trust(args) => verb::trust::run(&args, &output, global.state),
         Verb::Ls(args) => verb::ls::run(&args, &output),
         Verb::Info(args) => verb::info::run(&args, &output),
-        Verb::Verify(args) => verb::verify::run(&args, &output),
+        Verb::Verify(args) => verb::verify::run(&args, &output, global.state),
+        Verb::Diff(args) => verb::diff::run(&args, &output),
         Verb::Cat(args) => verb::cat::run(&args, &output),
         Verb::Extract(args) => verb::extract::run(&args, &output),
         Verb::Mount(args) => verb::mount::run(&args, &output, global.state),

@@ -122,17 +122,26 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
-/// A file name on one line: control characters and backslashes escaped.
+/// A file name on one line: control characters and backslashes escaped, and what changes how the rest is shown.
 pub fn one_line(name: &str) -> String {
     name.chars()
         .map(|c| {
-            if c.is_control() || c == '\\' {
+            if c.is_control() || c == '\\' || is_unseen(c) {
                 c.escape_default().to_string()
             } else {
                 c.to_string()
             }
         })
         .collect()
+}
+
+/// Characters that are not seen themselves and by which a name can be made to look like another: those that turn the
+/// direction of writing, breaks of lines, and what has no width.
+const fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    )
 }
 
 /// A length for people: three digits and a decimal unit.
@@ -170,5 +179,6 @@ mod tests {
     fn nothing_from_a_medium_reaches_a_terminal_as_a_command() {
         assert_eq!(printable("a\x1b[2Jb\nc"), "a\u{fffd}[2Jb\nc");
         assert_eq!(one_line("a\nb\\\x1b"), "a\\nb\\\\\\u{1b}");
+        assert_eq!(one_line("\u{202e}gnp.exe é"), "\\u{202e}gnp.exe é");
     }
 }

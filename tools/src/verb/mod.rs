@@ -4,6 +4,7 @@ pub mod add;
 pub mod cat;
 pub mod check_proof;
 pub mod completions;
+pub mod diff;
 pub mod extract;
 pub mod info;
 pub mod init;

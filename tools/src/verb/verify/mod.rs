@@ -1,0 +1,299 @@
+//! `holdall verify`: everything that is damaged, and the images and files that it touches.
+
+mod checks;
+mod contents;
+mod html;
+mod journal;
+mod opening;
+mod report;
+mod report_file;
+mod text;
+
+use super::verify_images;
+use crate::believe::{self, Judged};
+use crate::exit::{Exit, ToolError};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::{locate, signal, state};
+use contents::Contents;
+use holdall::format::custody::Event;
+use holdall::generation;
+use holdall::medium::Medium;
+use holdall::reader::{Disk, OpenOptions};
+use holdall::units::Generation;
+use holdall::verify::{self, Journal, Sample, VerifyOptions};
+use holdall_images::audit::{self, Audit};
+use holdall_images::cosign::{ImageSigned, PublicKey};
+use holdall_images::derivation::{self, Derivation, Deriving};
+use journal::{KeptJournal, Subject};
+use report::{CustodyEvent, Findings, Mode, Report, Resumed, Run, SignatureVerdict};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The disk
+    medium: PathBuf,
+    /// Also decode everything, and check each chunk's, blob's and layer's own hash
+    #[arg(long)]
+    full: bool,
+    /// Of the packs, read and decode N frames alone, drawn at random; catalogue, lists and trees are checked as always. What a
+    /// clean sample proves is said
+    #[arg(long, value_name = "N", conflicts_with_all = ["full", "resume"], value_parser = clap::value_parser!(u64).range(1..))]
+    sample: Option<u64>,
+    /// Draw the same frames as the run that told this seed
+    #[arg(long, value_name = "SEED", requires = "sample")]
+    seed: Option<u64>,
+    /// Go on with a check that was stopped, of this very generation and in the same mode: what it had read is not read again
+    #[arg(long)]
+    resume: bool,
+    /// Write the report to a file as well: .html (one page, to print and sign), .json or .txt. May be given several times
+    #[arg(long, value_name = "FILE")]
+    report: Vec<PathBuf>,
+    /// Check this generation instead of the newest
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    generation: Option<u32>,
+    /// Check only what a mount checks first: ROOT, its signatures, policy, custody, pack set, and the catalogue's top
+    #[arg(long, conflicts_with_all = ["full", "sample", "resume", "report", "images"])]
+    signatures: bool,
+    #[command(flatten)]
+    images: verify_images::Args,
+    #[command(flatten)]
+    believe: believe::Args,
+}
+
+impl Args {
+    const fn mode(&self) -> Mode {
+        match (self.full, self.sample) {
+            (true, _) => Mode::Full,
+            (false, Some(_)) => Mode::Sample,
+            (false, None) => Mode::Stored,
+        }
+    }
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
+    let state = state::folder(asked_state.clone())?;
+    if args.signatures {
+        return opening::run(args, &state, output);
+    }
+    // What cannot be judged by is told before hours of reading.
+    let keys = args.images.keys()?;
+    args.believe.policy()?;
+    let medium = locate::medium(&args.medium)?;
+    // Before anything is read, so that hours later it can be written.
+    let files = report_file::open_all(&args.report, &args.medium)?;
+    let started = jiff::Timestamp::now().as_second();
+    let journal = open_journal(args, medium.as_ref(), output, asked_state)?.map(Arc::new);
+    let progress = Progress::new(*output, "checked").keeping_warnings();
+    let (mut report, opened) = match check(args, &medium, journal.as_ref(), (&keys, &state), &progress) {
+        Ok(checked) => checked,
+        Err(error) => {
+            progress.finish();
+            tell_kept(journal.as_deref(), output);
+            return Err(error);
+        }
+    };
+    progress.finish();
+    report.run.started = started;
+    report.run.seconds = progress.elapsed().as_secs_f64();
+    for warning in &report.findings.warnings {
+        output.warn(warning);
+    }
+    if let Some((disk, judged)) = &opened.judged {
+        judged.say(disk, false, output);
+    }
+    text::print(&report, output)?;
+    verify_images::print(opened.images.as_deref(), args.full, output)?;
+    output.result(&report)?;
+    for file in files {
+        output.note(format!("report written to {}", file.write(&report)?.display()));
+    }
+    if let Some(journal) = journal {
+        if report.findings.unreadable {
+            tell_kept(Some(&journal), output);
+        } else {
+            journal.remove()?;
+        }
+    }
+    let whole = !report.findings.is_damaged();
+    if whole && let Some((disk, judged)) = opened.judged {
+        judged.conclude(&disk, Event::Verified, &state, output)?;
+    }
+    Ok(verify_images::exit(opened.images.as_deref(), whole))
+}
+
+/// What an opened disk was judged by, besides damage.
+#[derive(Debug, Default)]
+struct Opened {
+    /// By signatures and policy; none where ROOT and what it commits to contradict each other, which is damage.
+    judged: Option<(Disk, Judged)>,
+    /// By the images' own signatures, where that was asked.
+    images: Option<Vec<ImageSigned>>,
+}
+
+/// The journal of this check; none for a sample, and where none can be kept, which costs the check nothing.
+fn open_journal(
+    args: &Args,
+    medium: &dyn Medium,
+    output: &Output,
+    asked_state: Option<PathBuf>,
+) -> Result<Option<KeptJournal>, ToolError> {
+    if args.sample.is_some() {
+        return Ok(None);
+    }
+    let current = generation::current(medium, args.generation.map(Generation::new))?;
+    let of = Subject::new(
+        current.root.medium,
+        current.root.generation,
+        current.root_hash,
+        args.mode(),
+    );
+    let opened = state::folder(asked_state).and_then(|folder| KeptJournal::open(&folder, &of, args.resume));
+    let opened = match opened {
+        Ok(Some(opened)) => opened,
+        Ok(None) if args.resume => {
+            return Err(ToolError::Refused(
+                "another verify of this disk is running, and has what the stopped one left".to_owned(),
+            ));
+        }
+        Ok(None) => {
+            output.note(
+                "another verify of this disk is running: --resume will not be able to take up this one",
+            );
+            return Ok(None);
+        }
+        Err(error) if args.resume => return Err(error),
+        Err(error) => {
+            output.note(format!("--resume will not be able to take up this run: {error}"));
+            return Ok(None);
+        }
+    };
+    match opened.told {
+        Some(told) if args.resume => output.warn(&told),
+        Some(told) => output.note(told),
+        None => {}
+    }
+    Ok(Some(opened.journal))
+}
+
+/// Keeps what was checked of a run that came to no end, and says so.
+fn tell_kept(journal: Option<&KeptJournal>, output: &Output) {
+    let Some(journal) = journal else { return };
+    match journal.keep() {
+        Some(why) => output.warn(&why),
+        None if journal.has_kept() => output.note(
+            "what was read so far is kept: the same command with --resume goes on with it, and tries again what could not be read",
+        ),
+        None => {}
+    }
+}
+
+/// A seed that nobody can know beforehand, and short enough that every reader of JSON keeps all its digits.
+fn drawn_seed() -> Result<u64, ToolError> {
+    let seed = getrandom::u64().map(|seed| seed >> 11);
+    seed.map_err(|e| ToolError::io("the random number generator", std::io::Error::other(e)))
+}
+
+/// Checks all there is to check, and puts the report together.
+fn check(
+    args: &Args,
+    medium: &Arc<dyn Medium>,
+    journal: Option<&Arc<KeptJournal>>,
+    (keys, state): (&[PublicKey], &Path),
+    progress: &Progress,
+) -> Result<(Report, Opened), ToolError> {
+    let sample = args.sample.map(|frames| {
+        let seed = args.seed.map_or_else(drawn_seed, Ok)?;
+        Ok::<_, ToolError>(Sample { frames, seed })
+    });
+    let options = VerifyOptions {
+        full: args.full,
+        sample: sample.transpose()?,
+        generation: args.generation.map(Generation::new),
+        interrupted: signal::interrupted()?,
+        journal: journal.map(|journal| Arc::clone(journal) as Arc<dyn Journal>),
+    };
+    let found = verify::verify(medium, &options, progress)?;
+    // Of the generation that was checked, though another may have been committed since.
+    let reading = OpenOptions {
+        generation: Some(found.generation),
+        ..OpenOptions::default()
+    };
+    let disk = Disk::open(Arc::clone(medium), &reading);
+    let (audit, derivation) = match &disk {
+        Ok(disk) => {
+            let audit = audit::touched(disk, &found.damaged_blobs);
+            let stop = || options.interrupted.load(Ordering::Relaxed);
+            let how = Deriving {
+                monitor: progress,
+                interrupted: &stop,
+                journal: options.journal.as_deref(),
+            };
+            let derivation = args
+                .full
+                .then(|| derivation::derive_all(disk, &how))
+                .transpose()?;
+            (audit, derivation.unwrap_or_default())
+        }
+        // The report says why: without a catalogue no image can be named.
+        Err(_) => (Audit::default(), Derivation::default()),
+    };
+    if derivation.unreadable
+        && let Ok(disk) = &disk
+    {
+        disk.check_there()?;
+    }
+    let mut opened = Opened::default();
+    if let Ok(disk) = &disk {
+        opened.images = verify_images::judge(disk, keys, &options.interrupted)?;
+        opened.judged = match args.believe.judge(disk, state) {
+            Ok(judged) => Some((disk.clone(), judged)),
+            // Of what ROOT commits to: it was found above as well, and is in the report.
+            Err(ToolError::Disk(_)) => None,
+            Err(error) => return Err(error),
+        };
+    }
+    let judged = opened.judged.as_ref().map(|(_, judged)| judged);
+    let contents = match &disk {
+        Ok(disk) if !args.report.is_empty() => Some(Contents::of(disk)),
+        _ => None,
+    };
+    let root = generation::read_root(medium.as_ref(), found.generation).ok();
+    let pack_bytes = root
+        .as_ref()
+        .and_then(|(root, _)| generation::pack_set(medium.as_ref(), root).ok())
+        .map_or(0, |set| set.iter().map(|pack| u64::from(pack.pack_bytes)).sum());
+    let warnings = progress.warnings().into_iter();
+    let warnings = warnings.filter(|text| !found.damages.iter().any(|damage| damage.text == *text));
+    let resumed = journal.and_then(|journal| journal.earlier());
+    let mut checks = checks::all(&found, &audit, &derivation, args.mode());
+    checks.push(checks::trust(judged));
+    checks.extend(opened.images.as_deref().map(checks::images));
+    let report = Report {
+        run: Run::here(args.mode(), medium.name()),
+        sample: found
+            .sampled
+            .map(|sampled| report::Sample::of(&sampled, pack_bytes)),
+        resumed: resumed.map(|earlier| Resumed {
+            begun: earlier.begun,
+            kept: earlier.kept,
+            packs: found.taken_over.packs,
+            pack_bytes: found.taken_over.bytes,
+            contents: found.taken_over.contents,
+            trees: derivation.taken_over,
+        }),
+        checks,
+        disk: root.map(|(root, hash)| report::Disk::of(&root, hash)),
+        contents,
+        signatures: judged.map_or_else(Vec::new, SignatureVerdict::all),
+        trust: judged.map(Judged::as_json),
+        images_signed: opened.images.as_deref().map(crate::signatures::as_json),
+        custody: found.custody.iter().map(CustodyEvent::of).collect(),
+        findings: Findings::of(&found, &audit, &derivation, (args.full, warnings.collect())),
+    };
+    Ok((report, opened))
+}
