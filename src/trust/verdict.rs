@@ -7,7 +7,7 @@ use crate::format::root::{Root, State};
 use crate::ids::PageHash;
 use crate::medium::Medium;
 use crate::name::SignerName;
-use crate::node::{Seen, Sight};
+use crate::node::Sight;
 use crate::signature::{self, Found, Presence, Signed};
 use crate::units::Generation;
 use std::fmt;
@@ -276,7 +276,9 @@ pub fn judge(
         warnings: Vec::new(),
     };
     verdict.refusal = match policy {
-        Some(policy) => refuse(policy, accepted, evidence, &verdict, now)
+        // A node without a record asks before anything else.
+        Some(policy) => refuse_without_record(sight)
+            .or_else(|| refuse(policy, accepted, evidence, &verdict, now))
             .or_else(|| refuse_sight(root, evidence.root_hash, sight)),
         None => {
             if root.expires.is_some_and(|at| at < now) {
@@ -328,13 +330,16 @@ fn refuse(
     })
 }
 
+fn refuse_without_record(sight: &Sight) -> Option<Refusal> {
+    match sight {
+        Sight::NoRecord => Some(Refusal::NoRecord),
+        Sight::Bad(why) => Some(Refusal::BadRecord(why.clone())),
+        Sight::New | Sight::Seen(_) => None,
+    }
+}
+
 fn refuse_sight(root: &Root, hash: PageHash, sight: &Sight) -> Option<Refusal> {
-    let seen: &Seen = match sight {
-        Sight::NoRecord => return Some(Refusal::NoRecord),
-        Sight::Bad(why) => return Some(Refusal::BadRecord(why.clone())),
-        Sight::New => return None,
-        Sight::Seen(seen) => seen,
-    };
+    let Sight::Seen(seen) = sight else { return None };
     if root.epoch < seen.epoch {
         return Some(Refusal::LowerEpoch {
             epoch: root.epoch,
