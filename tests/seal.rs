@@ -418,3 +418,108 @@ fn damage_to_custody_breaks_its_chain_by_name() {
     std::fs::write(&record, &text).unwrap();
     stage.run(["log", &disk]).code(0).says("the chain is whole");
 }
+
+/// The bytes of an SSH string.
+fn string(bytes: &[u8]) -> Vec<u8> {
+    [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
+}
+
+fn raw_signature<K: ssh_key::SigningKey>(key: &K, bytes: &[u8]) -> Vec<u8> {
+    key.try_sign(bytes).unwrap().as_bytes().to_vec()
+}
+
+/// What a FIDO authenticator does with an ed25519 key, in software (PROTOCOL.u2f and PROTOCOL.sshsig): its public key as OpenSSH writes it, and a signature
+/// of a ROOT with these flags, which are said to be `said`.
+fn by_authenticator(key: &str, root: &[u8], flags: u8, said: u8) -> (String, String) {
+    let key = ssh_key::PrivateKey::from_openssh(std::fs::read_to_string(key).unwrap()).unwrap();
+    let public = key.public_key().key_data().ed25519().unwrap().0;
+    let kind = b"sk-ssh-ed25519@openssh.com";
+    let blob = [string(kind), string(&public), string(b"ssh:")].concat();
+    let hash = |bytes: &[u8]| holdall::ids::Sha256::of(bytes).as_bytes().to_vec();
+    let of_root = sh_hash512(root);
+    let to_sign = [
+        b"SSHSIG".to_vec(),
+        string(b"holdall-root@v1"),
+        string(b""),
+        string(b"sha512"),
+        string(&of_root),
+    ]
+    .concat();
+    let counter = 7_u32.to_be_bytes();
+    let seen = [hash(b"ssh:"), vec![flags], counter.to_vec(), hash(&to_sign)].concat();
+    let signature = [
+        string(kind),
+        string(&raw_signature(&key, &seen)),
+        vec![said],
+        counter.to_vec(),
+    ]
+    .concat();
+    let sshsig = [
+        b"SSHSIG".to_vec(),
+        1_u32.to_be_bytes().to_vec(),
+        string(&blob),
+        string(b"holdall-root@v1"),
+        string(b""),
+        string(b"sha512"),
+        string(&signature),
+    ]
+    .concat();
+    let lines: Vec<String> = base64(&sshsig)
+        .as_bytes()
+        .chunks(70)
+        .map(|line| String::from_utf8(line.to_vec()).unwrap())
+        .collect();
+    (
+        format!("sk-ssh-ed25519@openssh.com {} fido\n", base64(&blob)),
+        format!(
+            "-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n",
+            lines.join("\n")
+        ),
+    )
+}
+
+fn sh_hash512(bytes: &[u8]) -> Vec<u8> {
+    use sha2::Digest as _;
+    sha2::Sha512::digest(bytes).to_vec()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[test]
+fn a_fido_key_counts_as_far_as_its_authenticator_vouches_for_somebody() {
+    let (stage, disk) = with_files();
+    let alice = key(&stage, "alice", &["ed25519"]);
+    stage.run(["seal", &disk, "--key", &alice]).code(0);
+    let root = std::fs::read(root_of(&disk, 3)).unwrap();
+    let soft = key(&stage, "soft", &["ed25519"]);
+    stage.run(["trust", "begin"]).code(0);
+    let policy_file = stage.path("policy.toml").to_str().unwrap().to_owned();
+    let with = ["verify", &disk, "--signatures", "--policy", &policy_file];
+    for (flags, wanted, code) in [
+        (0_u8, "", 0),
+        (0, "presence = \"present\"", 6),
+        (1, "presence = \"present\"", 0),
+        (1, "presence = \"verified\"", 6),
+        (5, "presence = \"verified\"", 0),
+    ] {
+        let (public, armored) = by_authenticator(&soft, &root, flags, flags);
+        std::fs::write(stage.path("soft.pub"), &public).unwrap();
+        let file = root_of(&disk, 3).with_file_name("ROOT.soft.sig");
+        std::fs::write(&file, &armored).unwrap();
+        allow(&stage, &[("soft", "")]);
+        policy(&stage, 1, wanted);
+        let said = stage.run(with).code(code);
+        if code == 6 {
+            said.says("the policy wants a FIDO key");
+        }
+        // Stock OpenSSH holds it to be one as well, and leaves the flags to who asks.
+        assert!(openssh_says(&stage, &disk, 3, "soft"), "{flags}");
+        // Flags are signed: said to be others, they make it no signature.
+        let (_, forged) = by_authenticator(&soft, &root, flags, flags ^ 4);
+        std::fs::write(&file, &forged).unwrap();
+        stage.run(with).code(6).says("not a signature of this ROOT");
+    }
+}
