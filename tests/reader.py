@@ -186,7 +186,7 @@ class Disk:
         data = self.whole("generations/%06d/ROOT" % generation, 4096)
         need(data.endswith(b"\n") and b"\r" not in data, "ROOT has no last line end")
         lines = [line.split(" ") for line in data.decode().split("\n")[:-1]]
-        keys = ("holdall medium origin series epoch serial generation state previous time catalogue packs "
+        keys = ("holdall medium origin series epoch serial generation state previous time expires catalogue packs "
                 "custody chunking limits").split()
         need([line[0] for line in lines] == keys, "ROOT's lines")
         root = {line[0]: line[1:] for line in lines}
