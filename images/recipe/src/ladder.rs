@@ -238,9 +238,12 @@ fn ordered(segment: &Segment<'_>, hints: Hints) -> Vec<Encoder> {
     let seen_so_far = offset + (end - start) as u64;
     // A block that ended would show; and of those that are longer than the stream so far one is like the other.
     let may_cut = |block: u64| {
-        let shown = cuts.iter().any(|cut| *cut as u64 == block);
-        shown
-            || block > seen_so_far && (block == USUAL as u64 || block == u64::from(Pigz::DEFAULT.block) << 10)
+        let usual = block == USUAL as u64 || block == u64::from(Pigz::DEFAULT.block) << 10;
+        // What is stored to a block's very end leaves no mark there: the first that is seen may be that of a later one.
+        let shown = cuts
+            .iter()
+            .any(|cut| *cut as u64 == block || usual && (*cut as u64).is_multiple_of(block));
+        shown || usual && block > seen_so_far
     };
     let mut seen = HashSet::new();
     let mut candidates: Vec<(usize, Encoder)> = Vec::new();

@@ -94,7 +94,11 @@ fn each_level_of_gzip_pigz_and_zlib_is_found() {
         ];
         for (name, gzip) in written {
             let choice = found(&mut models, &gzip, &read(member(&gzip))).unwrap();
-            assert_eq!(choice.encoder.to_string(), format!("{name}:{level}"));
+            assert_eq!(
+                choice.encoder.to_string(),
+                format!("{name}:{level}"),
+                "{choice:?}"
+            );
             assert_eq!(choice.errors, 0, "{choice:?}");
         }
     }
