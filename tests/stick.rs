@@ -199,7 +199,7 @@ fn a_stick_that_is_smaller_than_it_says_is_not_signed() {
         return;
     }
     for (beyond, memory) in [
-        (Beyond::Nothing, CLAIMED as usize),
+        (Beyond::Nothing, usize::try_from(CLAIMED).unwrap()),
         (Beyond::Drops, 40 << 20),
         (Beyond::Wraps, 40 << 20),
     ] {
