@@ -77,25 +77,25 @@ fn main() -> Result<(), Box<dyn Error>> {
                     hash: PageHash::from_bytes(*id.as_bytes()),
                     place,
                 };
-                let (kind, name, media_type) = if n % 100 == 0 {
-                    (
-                        Kind::Image,
-                        format!("docker.io/bench/r{}:t{n}", n / 1000),
-                        "application/vnd.oci.image.manifest.v1+json",
-                    )
-                } else {
-                    (Kind::Blob, sha256.to_digest(), "")
-                };
-                let leaf = Leaf {
-                    kind,
-                    name,
-                    media_type: media_type.to_owned(),
+                let blob = Leaf {
+                    kind: Kind::Blob,
+                    name: sha256.to_digest(),
+                    media_type: String::new(),
                     sha256,
                     blob_id: BlobId::from_bytes(*id.as_bytes()),
                     size: 2100,
                     content: Content::List(list),
                 };
-                leaves.insert(leaf.sort_key(), leaf);
+                if n % 100 == 0 {
+                    let image = Leaf {
+                        kind: Kind::Image,
+                        name: format!("docker.io/bench/r{}:t{n}", n / 1000),
+                        media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+                        ..blob.clone()
+                    };
+                    leaves.insert(image.sort_key(), image);
+                }
+                leaves.insert(blob.sort_key(), blob);
             }
         }
         set.push(writer.finish()?.record);
