@@ -49,6 +49,17 @@ fn key(stage: &Stage, name: &str, kind: &[&str]) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// A key whose scalar begins with a zero byte: ssh-key 0.6 does not read it.
+fn short_scalar(stage: &Stage, name: &str) -> String {
+    loop {
+        let path = key(stage, name, &["ecdsa", "-b", "521"]);
+        if ssh_key::PrivateKey::from_openssh(std::fs::read_to_string(&path).unwrap()).is_err() {
+            return path;
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
 /// The allowed signers, one line each, with these options.
 fn allow(stage: &Stage, who: &[(&str, &str)]) -> PathBuf {
     let mut text = String::new();
@@ -106,14 +117,16 @@ fn stock_openssh_checks_what_is_signed_with_keys_of_every_kind_and_its_own_signa
         ("p521", &["ecdsa", "-b", "521"]),
         ("rsa", &["rsa", "-b", "2048"]),
     ];
-    let keys: Vec<String> = kinds.iter().map(|(name, kind)| key(&stage, name, kind)).collect();
+    let mut keys: Vec<String> = kinds.iter().map(|(name, kind)| key(&stage, name, kind)).collect();
+    keys.push(key(&stage, "pem", &["ecdsa", "-b", "256", "-m", "PEM"]));
+    keys.push(short_scalar(&stage, "short"));
     stage
         .run(["seal", &disk, "--key", &keys[0], "--key", &keys[1]])
         .code(0)
         .says("serial 3")
         .says("read back");
-    for key in &keys[2..] {
-        stage.run(["sign", &disk, "--key", key]).code(0);
+    for (key, name) in keys[2..].iter().zip(["p384", "p521", "rsa", "pem", "short"]) {
+        stage.run(["sign", &disk, "--key", key, "--signer", name]).code(0);
     }
     // Made elsewhere, where the key is.
     key(&stage, "far", &["ed25519"]);
@@ -127,7 +140,7 @@ fn stock_openssh_checks_what_is_signed_with_keys_of_every_kind_and_its_own_signa
     stage
         .run(["sign", &disk, "--signature", far, "--signer", "far"])
         .code(0);
-    let names = ["ed", "p256", "p384", "p521", "rsa", "far"];
+    let names = ["ed", "p256", "p384", "p521", "rsa", "pem", "short", "far"];
     allow(&stage, &names.map(|name| (name, "")));
     for name in names {
         assert!(openssh_says(&stage, &disk, 3, name), "{name}");

@@ -43,23 +43,31 @@ impl Key {
         if let Ok(public) = PublicKey::from_openssh(text.trim()) {
             return Self::in_agent(public).map_err(|why| refused(why.to_string()));
         }
-        let key = PrivateKey::from_openssh(&text).map_err(|e| {
-            refused(format!(
-                "neither a private key of OpenSSH's nor a public one: {e}"
-            ))
-        })?;
+        let key = match PrivateKey::from_openssh(&text) {
+            Ok(key) => key,
+            // ssh-key 0.6 takes no ECDSA key whose scalar begins with zeros (of P-521, every fourth), and none in an older format.
+            Err(e) => {
+                let public = public_by_ssh_keygen(path).map_err(|why| {
+                    refused(format!(
+                        "neither a private key of OpenSSH's nor a public one: {e}; ssh-keygen: {why}"
+                    ))
+                })?;
+                // The file beside it has the comment, which older formats do not.
+                let beside = public_beside(path).filter(|beside| beside.key_data() == public.key_data());
+                return Ok(Self::SshKeygen {
+                    file: path.to_owned(),
+                    public: Box::new(beside.unwrap_or(public)),
+                });
+            }
+        };
         // FIDO keys need a touch. RSA: ssh-key 0.6 puts such keys together wrongly, and the rsa crate's private operations are not constant in time.
         let elsewhere = matches!(
             key.algorithm(),
             Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 | Algorithm::Rsa { .. }
         );
         if key.is_encrypted() || elsewhere {
-            let mut beside = path.as_os_str().to_owned();
-            beside.push(".pub");
-            let beside = std::fs::read_to_string(&beside).ok();
-            let public = beside.and_then(|text| PublicKey::from_openssh(text.trim()).ok());
             // Of a key under a passphrase the file itself gives the public part, without its comment.
-            let public = public.unwrap_or_else(|| key.public_key().clone());
+            let public = public_beside(path).unwrap_or_else(|| key.public_key().clone());
             return Ok(Self::SshKeygen {
                 file: path.to_owned(),
                 public: Box::new(public),
@@ -142,6 +150,34 @@ fn of_fingerprint(key: &PublicKey) -> Option<SignerName> {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     SignerName::parse(&format!("key-{digest}")).ok()
+}
+
+/// What the file beside a private key says its public part is.
+fn public_beside(file: &Path) -> Option<PublicKey> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".pub");
+    PublicKey::from_openssh(text(Path::new(&beside)).ok()?.trim()).ok()
+}
+
+/// The public part of a private key's file, or what `ssh-keygen` has to say of it.
+fn public_by_ssh_keygen(file: &Path) -> Result<PublicKey, String> {
+    let said = Command::new("ssh-keygen")
+        .args(["-y", "-f"])
+        .arg(file)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| e.to_string())?;
+    if !said.status.success() {
+        let why = String::from_utf8_lossy(&said.stderr);
+        return Err(why
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join("; "));
+    }
+    let public = String::from_utf8_lossy(&said.stdout);
+    PublicKey::from_openssh(public.trim()).map_err(|e| e.to_string())
 }
 
 fn by_ssh_keygen(file: &Path, root: &str) -> Result<String, ToolError> {
