@@ -19,7 +19,7 @@ use crate::ids::MediumId;
 use crate::index::Index;
 use crate::medium::{Medium, MediumFile};
 use crate::monitor::Monitor;
-use crate::pack::{self, Bases, LeftOver, Level, PackTables, PackWriter};
+use crate::pack::{self, KeptFrames, LeftOver, Level, PackTables, PackWriter};
 use crate::sketch::Feature;
 use crate::units::{Generation, PackNumber};
 use parking_lot::{Mutex, RwLock};
@@ -206,7 +206,7 @@ fn adopt(
     monitor: &dyn Monitor,
 ) -> Result<Adopted> {
     let medium = shared.as_ref();
-    let bases = Bases::new(Arc::clone(shared));
+    let bases = KeptFrames::new(Arc::clone(shared), KeptFrames::ROOM);
     let mut adopted = Adopted::default();
     // A pack of any older generation is listed by it, though perhaps no longer by the newest.
     let mut known: Vec<PackNumber> = listed.iter().map(|p| p.number).collect();

@@ -12,7 +12,7 @@ use crate::ids::{ChunkId, MediumId};
 use crate::index::Index;
 use crate::medium::{Medium, MediumFile};
 use crate::monitor::Monitor;
-use crate::pack::{Bases, EncodedFrame, Encoder, Level, PackWriter, PlainFrame};
+use crate::pack::{EncodedFrame, Encoder, KeptFrames, Level, PackWriter, PlainFrame};
 use crate::sketch::Feature;
 use crate::units::PackNumber;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -38,7 +38,7 @@ pub(super) struct Belt {
     pub(super) monitor: Arc<dyn MonitorDebug>,
     /// Finds bases; none where no deltas are written.
     pub(super) likeness: Option<Likeness>,
-    bases: Bases,
+    bases: KeptFrames,
     level: Level,
     failure: OnceLock<Arc<Error>>,
     /// Bytes of the frames of layers' and chains' trees that were appended.
@@ -92,7 +92,7 @@ impl Belt {
         likeness: Option<Likeness>,
     ) -> Self {
         Self {
-            bases: Bases::new(Arc::clone(&medium)),
+            bases: KeptFrames::new(Arc::clone(&medium), KeptFrames::ROOM),
             level,
             likeness,
             medium,
@@ -279,7 +279,7 @@ fn encode(
             .like
             .as_ref()
             .and_then(|base| belt.wait(base).ok())
-            .and_then(|place| belt.bases.get(&place).ok().map(|frame| (place, frame)))
+            .and_then(|place| belt.bases.base(&place).ok().map(|frame| (place, frame)))
             .filter(|(_, frame)| frame.kind == job.frame.kind);
         match encoder.encode(
             job.frame,

@@ -11,7 +11,7 @@ use crate::ids::{MediumId, PageHash};
 use crate::index::Index;
 use crate::medium::{Medium, MediumFile};
 use crate::monitor::Monitor;
-use crate::pack::{self, Bases, Frame, LeftOver, PackTables};
+use crate::pack::{self, Frame, KeptFrames, LeftOver, PackTables};
 use crate::sketch::{self, Feature};
 use crate::units::{PackNumber, len64};
 use parking_lot::Mutex;
@@ -259,7 +259,7 @@ pub(super) fn rebuild(
     monitor: &dyn Monitor,
 ) -> Result<u64> {
     let medium = shared.as_ref();
-    let bases = Bases::new(Arc::clone(shared));
+    let bases = KeptFrames::new(Arc::clone(shared), KeptFrames::ROOM);
     if !packs.is_empty() {
         monitor.step(&format!("building the index from {} packs", packs.len()));
     }

@@ -1,7 +1,7 @@
 //! What an interrupted run left in a pack: which of its frames are whole.
 
-use super::delta::Bases;
 use super::frame::{Frame, decode_frame, place_of};
+use super::kept::KeptFrames;
 use super::tables::PackTables;
 use super::writer::record_of;
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ pub fn examine(
     medium: &dyn Medium,
     medium_id: &MediumId,
     number: PackNumber,
-    bases: &Bases,
+    bases: &KeptFrames,
     kept: impl Fn(PackNumber) -> bool,
     mut seen: impl FnMut(&FrameRecord, &Frame) -> Result<()>,
 ) -> Result<LeftOver> {
@@ -158,7 +158,7 @@ fn whole_frame(
     number: PackNumber,
     offset: u32,
     len: u64,
-    bases: &Bases,
+    bases: &KeptFrames,
     kept: impl Fn(PackNumber) -> bool,
 ) -> Result<Option<(FrameHeader, Frame)>> {
     let Some(header) = header_at(medium, number, offset, len)? else {
@@ -175,7 +175,7 @@ fn whole_frame(
     let base = |base: &Base| {
         let before = base.pack == number && base.frame.get().saturating_add(base.frame_bytes) <= offset;
         if before || kept(base.pack) {
-            bases.get(&base.place())
+            bases.base(&base.place())
         } else {
             Err(Error::missing(place_of(medium, base.pack, base.frame)))
         }

@@ -4,14 +4,16 @@ mod adopt;
 mod delta;
 mod encode;
 mod frame;
+mod kept;
 mod tables;
 mod writer;
 
 pub use adopt::{LeftOver, Scan, examine, scan};
-pub use delta::{Bases, check_base, load_base};
+pub use delta::{check_base, load_base};
 pub use encode::{EncodedFrame, Encoder, Level, PlainFrame};
 pub use frame::{
     Frame, check_stored, decode_frame, load, load_with, place_of, read_header, read_plain_bytes,
 };
+pub use kept::{FrameKey, KeptFrames};
 pub use tables::PackTables;
 pub use writer::{PackWriter, WrittenPack};

@@ -1,9 +1,10 @@
 //! Leaves: every chunk list, directory and reference resolves to frames that hold.
 
+use super::catalogue::Leaves;
+use super::found::Found;
 use super::journal::{PartId, Verdict};
 use super::{Check, is_unreadable, name_of, tree_of, trees};
-use crate::blob::{BlobReader, FrameSource, Uncached};
-use crate::catalogue::CatalogueReader;
+use crate::blob::{self, BlobReader, FrameSource};
 use crate::error::{Error, Result};
 use crate::format::catalogue::{Kind, Leaf};
 use crate::format::codec::Encoder;
@@ -11,31 +12,28 @@ use crate::format::content::{Content, Place};
 use crate::format::frame::FrameHeader;
 use crate::ids::{BlobId, Sha256};
 use crate::medium::MediumFile;
-use crate::pack;
 use crate::units::len64;
 use sha2::Digest as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-/// Checks one leaf; what is damaged is entered into the report.
-pub(super) fn check_leaf(check: &mut Check<'_>, catalogue: &CatalogueReader, leaf: &Leaf) -> Result<()> {
+/// Checks one leaf; what is damaged is entered into `found`.
+pub(super) fn check_leaf(leaves: &Leaves<'_>, found: &mut Found, leaf: &Leaf) -> Result<()> {
     if let Some(tree) = tree_of(&leaf.content) {
-        return trees::check_tree(check, catalogue, leaf, tree);
+        return trees::check_tree(leaves, found, leaf, tree);
     }
     if leaf.kind == Kind::Rootfs {
-        trees::check_rootfs(check, catalogue, leaf);
+        trees::check_rootfs(leaves.catalogue, found, leaf);
         return Ok(());
     }
-    // A loose file's leaf is compared where the tree has the file.
-    if matches!(leaf.kind, Kind::Absent | Kind::File) {
-        return Ok(());
-    }
+    let (check, catalogue) = (leaves.check, leaves.catalogue);
     let name = || name_of(leaf.kind, &leaf.name);
     if matches!(leaf.kind, Kind::Image | Kind::Referrer) {
         // They repeat what their blob's leaf says, which is checked for itself.
         let blob = catalogue.get(Kind::Blob, &leaf.sha256.to_digest());
         if !matches!(&blob, Ok(Some((_, blob))) if repeats(leaf, blob)) {
-            check.report.damaged_blobs.insert(leaf.sha256);
-            check.damaged(format!(
+            found.damaged_blobs.push(leaf.sha256);
+            found.damaged(format!(
                 "{}: it is not the manifest that is listed under its digest",
                 name()
             ));
@@ -45,26 +43,26 @@ pub(super) fn check_leaf(check: &mut Check<'_>, catalogue: &CatalogueReader, lea
             .rsplit_once("@sha256:")
             .filter(|_| leaf.kind == Kind::Image);
         if by_digest.is_some_and(|(_, hex)| hex != leaf.sha256.to_hex()) {
-            check.damaged(format!("{}: it stands for another digest than it names", name()));
+            found.damaged(format!("{}: it stands for another digest than it names", name()));
         }
         return Ok(());
     }
     if leaf.kind == Kind::Blob && leaf.name != leaf.sha256.to_digest() {
-        check.damaged(format!("{}: listed under another digest's name", name()));
+        found.damaged(format!("{}: listed under another digest's name", name()));
     }
     if let Content::Recipe(recipe) = &leaf.content {
-        let before = check.report.damage_count();
-        trees::check_tree(check, catalogue, leaf, recipe.tree)?;
-        if check.report.damage_count() > before {
-            check.report.damaged_blobs.insert(leaf.sha256);
+        let before = found.damage_count();
+        trees::check_tree(leaves, found, leaf, recipe.tree)?;
+        if found.damage_count() > before {
+            found.damaged_blobs.push(leaf.sha256);
         }
     }
     let deep = check.options.full && leaf.kind == Kind::Blob;
     let identity = deep.then_some((&leaf.sha256, &leaf.blob_id));
-    if let Some(why) = check_content(check, &leaf.content, leaf.size, identity)? {
-        check.report.damaged_blobs.insert(leaf.sha256);
+    if let Some(why) = check_content(check, found, &leaf.content, leaf.size, identity)? {
+        found.damaged_blobs.push(leaf.sha256);
         if leaf.kind == Kind::Blob {
-            check.damaged(format!("{}: {why}", name()));
+            found.damaged(format!("{}: {why}", name()));
         }
     }
     Ok(())
@@ -84,7 +82,8 @@ fn repeats(leaf: &Leaf, blob: &Leaf) -> bool {
 /// Checks that content resolves; with `identity`, also reads it all and compares, or takes over what an earlier run found.
 /// Fails only on interruption, and where the disk is gone.
 pub(super) fn check_content(
-    check: &mut Check<'_>,
+    check: &Check<'_>,
+    found: &mut Found,
     content: &Content,
     size: u64,
     identity: Option<(&Sha256, &BlobId)>,
@@ -103,7 +102,7 @@ pub(super) fn check_content(
     if let Some((id, journal)) = &part
         && let Some(verdict) = journal.part(id)
     {
-        check.report.taken_over.contents += 1;
+        check.counts.contents_taken_over.fetch_add(1, Ordering::Relaxed);
         return Ok(verdict);
     }
     let (verdict, unreadable) = match look_at(check, content, size, identity) {
@@ -113,10 +112,10 @@ pub(super) fn check_content(
     };
     if unreadable {
         check.still_there()?;
-        check.report.unreadable = true;
+        found.unreadable = true;
     } else if let Some((id, journal)) = part
         // What stands on a frame that could not be read is not known to be damaged.
-        && (verdict.is_none() || !check.report.unreadable)
+        && (verdict.is_none() || !(check.report.unreadable || found.unreadable))
     {
         journal.part_checked(id, &verdict);
     }
@@ -131,7 +130,7 @@ fn look_at(
     identity: Option<(&Sha256, &BlobId)>,
 ) -> Result<()> {
     check.check_interrupted()?;
-    let source: Arc<dyn FrameSource> = Arc::new(Uncached::new(Arc::clone(&check.medium)));
+    let source = Arc::clone(&check.held) as Arc<dyn FrameSource>;
     if let Content::Recipe(recipe) = content {
         look_at(check, &recipe.recipe, recipe.size, None)?;
         let Some((sha256, blob_id)) = identity else {
@@ -147,7 +146,7 @@ fn look_at(
         usable(check, &list.place)?;
     }
     let mut end = 0;
-    let mut header: Option<(Place, FrameHeader)> = None;
+    let mut header: Option<(Place, Arc<FrameHeader>)> = None;
     for piece in reader.pieces(0) {
         check.check_interrupted()?;
         let piece = piece?;
@@ -181,13 +180,7 @@ fn look_at(
 
 /// The place is in a listed pack, in a frame that holds.
 pub(super) fn usable(check: &Check<'_>, place: &Place) -> Result<()> {
-    let name = || {
-        format!(
-            "{} at {}",
-            check.medium.place(MediumFile::Pack(place.pack)),
-            place.frame
-        )
-    };
+    let name = || blob::name_of(check.medium.as_ref(), place);
     let Some(pack_bytes) = check.listed.get(&place.pack) else {
         return Err(Error::malformed(
             name(),
@@ -210,19 +203,14 @@ pub(super) fn usable(check: &Check<'_>, place: &Place) -> Result<()> {
 fn resolves(
     check: &Check<'_>,
     piece: &crate::blob::Piece,
-    held: &mut Option<(Place, FrameHeader)>,
+    held: &mut Option<(Place, Arc<FrameHeader>)>,
 ) -> Result<()> {
     let same = held
         .as_ref()
         .is_some_and(|(at, _)| (at.pack, at.frame) == (piece.place.pack, piece.place.frame));
-    let name = format!(
-        "{} at {}",
-        check.medium.place(MediumFile::Pack(piece.place.pack)),
-        piece.place.frame
-    );
+    let name = || blob::name_of(check.medium.as_ref(), &piece.place);
     if !same {
-        let header = pack::read_header(check.medium.as_ref(), &piece.place, &name)?;
-        *held = Some((piece.place, header));
+        *held = Some((piece.place, check.held.header(&piece.place)?));
     }
     let Some((_, header)) = held else { return Ok(()) };
     let mut start = 0;
@@ -235,7 +223,7 @@ fn resolves(
                 Ok(())
             } else {
                 Err(Error::malformed(
-                    name,
+                    name(),
                     format!("chunk {} is not where its place says", piece.id),
                 ))
             };
@@ -243,7 +231,7 @@ fn resolves(
         start += chunk.len;
     }
     Err(Error::malformed(
-        name,
+        name(),
         format!("chunk {} is not where its place says", piece.id),
     ))
 }

@@ -3,7 +3,10 @@
 //! Stored hashes are checked at the device's speed with all cores; `full` also decodes everything and
 //! checks ChunkIds, BlobIds and SHA-256s. What follows for images is found by who knows manifests.
 
+mod catalogue;
 mod contents;
+mod found;
+mod held;
 mod journal;
 mod packs;
 mod sample;
@@ -16,7 +19,7 @@ use crate::catalogue::CatalogueReader;
 use crate::custody;
 use crate::error::{Error, Result};
 use crate::format::catalogue::Kind;
-use crate::format::content::{Content, Place, TreeRef};
+use crate::format::content::{Content, TreeRef};
 use crate::format::custody::Record;
 use crate::format::root::State;
 use crate::format::superblock::SlotState;
@@ -25,7 +28,9 @@ use crate::ids::{MediumId, PageHash, Sha256};
 use crate::medium::{Medium, MediumFile, SlotNumber};
 use crate::monitor::Monitor;
 use crate::units::{Generation, PackNumber, len64};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use found::{Counts, Found};
+use held::Held;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -133,14 +138,6 @@ impl Report {
     pub fn damage_count(&self) -> u64 {
         len64(self.damages.len()) + self.more_damages
     }
-
-    fn damaged_file(&mut self, path: String) {
-        if self.damaged_files.len() < NAMED_MAX {
-            self.damaged_files.push(path);
-        } else {
-            self.more_damaged_files += 1;
-        }
-    }
 }
 
 /// Frames that cannot be used, by pack and offset; a pack that is missing or has no usable frames at
@@ -164,42 +161,47 @@ struct Check<'a> {
     options: &'a VerifyOptions,
     report: Report,
     bad: BadFrames,
-    /// Directories of layers and chains that were checked with all that is below them: most are in several trees.
-    checked: HashSet<(PageHash, Place)>,
+    /// What leaves are read from.
+    held: Arc<Held>,
     /// The packs of the generation, with their lengths: a place in any other is damage.
     listed: HashMap<PackNumber, u32>,
     /// Whether the generation is sealed, so that each loose file has a leaf.
     sealed: bool,
-    /// Loose files that a leaf should be there for.
-    nameable_files: u64,
     /// What is being checked.
     part: Part,
+    counts: Arc<Counts>,
 }
 
 impl Check<'_> {
-    fn damage(&mut self, error: &Error) {
-        self.report.unreadable |= is_unreadable(error);
-        self.damaged(error.to_string());
+    fn found(&self) -> Found {
+        Found::new(self.part, Arc::clone(&self.counts))
     }
 
-    /// Damage of something below the medium's files, named before it. Fails where the disk is gone.
-    fn damage_of(&mut self, name: &str, error: &Error) -> Result<()> {
-        if is_unreadable(error) {
-            self.still_there()?;
-            self.report.unreadable = true;
-        }
-        self.damaged(format!("{name}: {error}"));
-        Ok(())
+    fn damage(&mut self, error: &Error) {
+        let mut found = self.found();
+        found.damage(error);
+        self.take(found);
     }
 
     fn damaged(&mut self, text: String) {
-        if self.report.damages.len() < NAMED_MAX {
-            self.monitor.warn(&text);
-            let part = self.part;
-            self.report.damages.push(Damage { part, text });
-        } else {
-            self.report.more_damages += 1;
+        let mut found = self.found();
+        found.damaged(text);
+        self.take(found);
+    }
+
+    /// Enters into the report what was found, and tells it.
+    fn take(&mut self, found: Found) {
+        for damage in &found.damages {
+            self.monitor.warn(&damage.text);
         }
+        let report = &mut self.report;
+        report.unreadable |= found.unreadable;
+        report.damages.extend(found.damages);
+        report.more_damages += found.more_damages;
+        report.damaged_blobs.extend(found.damaged_blobs);
+        report.damaged_files.extend(found.damaged_files);
+        report.more_damaged_files += found.more_damaged_files;
+        report.damaged_trees.extend(found.damaged_trees);
     }
 
     fn check_interrupted(&self) -> Result<()> {
@@ -261,11 +263,11 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         options,
         report,
         bad: BadFrames::default(),
-        checked: HashSet::new(),
+        held: Arc::new(Held::new(Arc::clone(medium))),
         listed: HashMap::new(),
         sealed: current.root.state == State::Sealed,
-        nameable_files: 0,
         part: Part::Roots,
+        counts: Arc::default(),
     };
     check_slots(&mut check);
     check_notice(&mut check);
@@ -286,7 +288,7 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
     packs::check_all(&mut check, &current.root.medium, &set)?;
     check.part = Part::Catalogue;
     match CatalogueReader::open(Arc::clone(medium), &current.root) {
-        Ok(catalogue) => check_catalogue(&mut check, &catalogue)?,
+        Ok(catalogue) => catalogue::check_all(&mut check, &catalogue)?,
         Err(e) => {
             check.report.catalogue_damaged = true;
             check.damage(&e);
@@ -333,51 +335,6 @@ fn check_notice(check: &mut Check<'_>) {
             .warn("HOLDALL.txt is not there; nothing depends on it");
     }
 }
-
-/// Reads every leaf and checks what it is made of. A page that cannot be read costs its leaves only.
-fn check_catalogue(check: &mut Check<'_>, catalogue: &CatalogueReader) -> Result<()> {
-    let (mut position, mut files) = (0, 0);
-    let mut unreadable = Vec::new();
-    while position < catalogue.len() {
-        check.check_interrupted()?;
-        match catalogue.at(position) {
-            Ok(Some(leaf)) => {
-                check.report.leaves += 1;
-                files += u64::from(leaf.kind == Kind::File);
-                contents::check_leaf(check, catalogue, &leaf)?;
-                position += 1;
-            }
-            Ok(None) => break,
-            Err(e) => {
-                if is_unreadable(&e) {
-                    check.still_there()?;
-                    check.report.unreadable = true;
-                }
-                let text = e.to_string();
-                if !unreadable.contains(&text) {
-                    check.damaged(text.clone());
-                    unreadable.push(text);
-                }
-                check.report.catalogue_damaged = true;
-                // The next page: what is wrong with this one was said.
-                position = (position / PAGE + 1) * PAGE;
-            }
-        }
-    }
-    // Each file was looked up by its path: as many leaves as files then are the same ones. Where folders could not be read, nobody knows.
-    if files != check.nameable_files
-        && check.report.damaged_files.is_empty()
-        && !check.report.catalogue_damaged
-    {
-        check.damaged(format!(
-            "the catalogue lists {files} loose files one by one, where {} belong",
-            check.nameable_files
-        ));
-    }
-    Ok(())
-}
-
-const PAGE: u64 = crate::format::catalogue::FANOUT as u64;
 
 /// What is below a tree leaf, for the walk over directories.
 fn tree_of(content: &Content) -> Option<TreeRef> {

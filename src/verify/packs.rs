@@ -10,7 +10,7 @@ use crate::format::pack::{FrameRecord, SetRecord};
 use crate::ids::MediumId;
 use crate::medium::{Medium, MediumFile};
 use crate::monitor::Monitor;
-use crate::pack::{self, Bases, PackTables};
+use crate::pack::{self, KeptFrames, PackTables};
 use crate::units::{PackNumber, index, len64};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -84,7 +84,7 @@ struct Threads<'a> {
     monitor: &'a dyn Monitor,
     journal: Option<Arc<dyn Journal>>,
     /// Where deltas' bases are had from, where frames are decoded.
-    bases: Option<Bases>,
+    bases: Option<KeptFrames>,
     to_check: Receiver<Batch>,
     found: Sender<FoundPack>,
     /// A read has failed, which may mean that the disk is away.
@@ -136,7 +136,7 @@ pub(super) fn check_all(check: &mut Check<'_>, medium_id: &MediumId, set: &[SetR
             .journal
             .clone()
             .filter(|_| check.options.sample.is_none()),
-        bases: decodes.then(|| Bases::new(Arc::clone(&check.medium))),
+        bases: decodes.then(|| KeptFrames::new(Arc::clone(&check.medium), KeptFrames::ROOM)),
         to_check,
         found,
         doubted: AtomicBool::new(false),
@@ -411,7 +411,7 @@ impl Batch {
     }
 }
 
-fn check_batch(medium: &dyn Medium, batch: Batch, bases: Option<&Bases>) {
+fn check_batch(medium: &dyn Medium, batch: Batch, bases: Option<&KeptFrames>) {
     let (Some(first), Some(last)) = (batch.frames.first(), batch.frames.last()) else {
         return;
     };
@@ -455,7 +455,7 @@ fn check_batch(medium: &dyn Medium, batch: Batch, bases: Option<&Bases>) {
 fn check_frame(
     bytes: &[u8],
     listed: &Listed,
-    bases: Option<&Bases>,
+    bases: Option<&KeptFrames>,
     place: &impl Fn() -> String,
 ) -> Result<Option<(FrameKind, Base)>> {
     let header = FrameHeader::decode(bytes, &place())?;
@@ -479,7 +479,7 @@ fn check_frame(
     }
     pack::check_stored(&header, bytes.get(header.len()..).unwrap_or_default(), place)?;
     if let Some(bases) = bases {
-        pack::decode_frame(bytes, |base| bases.get(&base.place()), place)?;
+        pack::decode_frame(bytes, |base| bases.base(&base.place()), place)?;
     }
     Ok(header.base.map(|base| (header.kind, base)))
 }

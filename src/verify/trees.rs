@@ -1,8 +1,10 @@
 //! Trees: every page and every file's content resolves, counts are right, hard links are what the table says.
 
+use super::catalogue::{DirectoryKey, Leaves};
 use super::contents::{check_content, usable};
-use super::{Check, name_of};
-use crate::blob::{FrameSource, Uncached};
+use super::found::Found;
+use super::{Check, is_unreadable, name_of};
+use crate::blob::FrameSource;
 use crate::catalogue::CatalogueReader;
 use crate::error::{Error, Result};
 use crate::format::catalogue::{Kind, Leaf};
@@ -10,10 +12,9 @@ use crate::format::content::TreeRef;
 use crate::format::tree::Node as StoredNode;
 use crate::ids::Sha256;
 use crate::tree::{Directory, Entry, Metadata, Node, Rooted};
+use std::collections::HashSet;
 use std::sync::Arc;
-
-/// Most directories that are remembered as checked; what is beyond is checked again where it is met again.
-const REMEMBERED: usize = 1 << 20;
+use std::sync::atomic::Ordering;
 
 /// A directory that is waiting, with its path for messages.
 struct Waiting {
@@ -25,15 +26,11 @@ struct Waiting {
 }
 
 /// Checks the tree of a leaf: of loose files, of a layer or of a chain, or the one that a blob's recipe refers to.
-pub(super) fn check_tree(
-    check: &mut Check<'_>,
-    catalogue: &CatalogueReader,
-    leaf: &Leaf,
-    tree: TreeRef,
-) -> Result<()> {
-    let source: Arc<dyn FrameSource> = Arc::new(Uncached::new(Arc::clone(&check.medium)));
+pub(super) fn check_tree(leaves: &Leaves<'_>, found: &mut Found, leaf: &Leaf, tree: TreeRef) -> Result<()> {
+    let check = leaves.check;
+    let source = Arc::clone(&check.held) as Arc<dyn FrameSource>;
     let files = leaf.kind == Kind::Files;
-    let before = check.report.damage_count();
+    let before = found.damage_count();
     let place = if files {
         "files".to_owned()
     } else {
@@ -59,22 +56,36 @@ pub(super) fn check_tree(
     };
     check.check_interrupted()?;
     match top {
-        Ok(top) => walk(check, &place, top, files.then_some(catalogue))?,
-        Err(e) => check.damage_of(&place, &e)?,
+        Ok(top) => {
+            let met = walk(leaves, found, &place, top, files)?;
+            // Of a damaged tree none is remembered: what is damaged is below some of them, and other trees have to name it too.
+            if found.damage_count() == before {
+                leaves.are_whole(met);
+            }
+        }
+        Err(e) => damage_of(check, found, &place, &e)?,
     }
-    if !files && check.report.damage_count() > before {
-        check.report.damaged_trees.insert(place);
-        // What is damaged may be below directories that were remembered: other trees have to name it too.
-        check.checked.clear();
+    if !files && found.damage_count() > before {
+        found.damaged_trees.push(place);
     }
     Ok(())
 }
 
+/// Damage of something below the medium's files, named before it. Fails where the disk is gone.
+fn damage_of(check: &Check<'_>, found: &mut Found, name: &str, error: &Error) -> Result<()> {
+    if is_unreadable(error) {
+        check.still_there()?;
+        found.unreadable = true;
+    }
+    found.damaged(format!("{name}: {error}"));
+    Ok(())
+}
+
 /// The chain that an image starts from is there.
-pub(super) fn check_rootfs(check: &mut Check<'_>, catalogue: &CatalogueReader, leaf: &Leaf) {
+pub(super) fn check_rootfs(catalogue: &CatalogueReader, found: &mut Found, leaf: &Leaf) {
     if !matches!(catalogue.get(Kind::Chain, &leaf.sha256.to_digest()), Ok(Some(_))) {
         let name = name_of(leaf.kind, &leaf.name);
-        check.damaged(format!(
+        found.damaged(format!(
             "{name}: chain {} is not on the disk",
             leaf.sha256.to_digest()
         ));
@@ -109,11 +120,17 @@ fn check_links(check: &Check<'_>, rooted: &Rooted) -> Result<()> {
 }
 
 /// Walks a tree directory by directory, without recursion.
-/// Those of loose files come with the catalogue, which may list them one by one.
-fn walk(check: &mut Check<'_>, place: &str, top: Directory, listed: Option<&CatalogueReader>) -> Result<()> {
-    let files = listed.is_some();
+/// Returns the directories that it has walked, but of loose files, whose catalogue may list them one by one.
+fn walk(
+    leaves: &Leaves<'_>,
+    found: &mut Found,
+    place: &str,
+    top: Directory,
+    files: bool,
+) -> Result<HashSet<DirectoryKey>> {
+    let check = leaves.check;
     // What is damaged is named once a tree, however often it stands in it.
-    let mut met = std::collections::HashSet::new();
+    let mut met = HashSet::new();
     let mut waiting = vec![Waiting {
         path: String::new(),
         exact: true,
@@ -129,19 +146,17 @@ fn walk(check: &mut Check<'_>, place: &str, top: Directory, listed: Option<&Cata
     {
         check.check_interrupted()?;
         if depth > crate::format::DEPTH_MAX {
-            check.damaged(format!("{place}/{path}: folders are nested too deep"));
+            found.damaged(format!("{place}/{path}: folders are nested too deep"));
             continue;
         }
         let key = (directory.stored().hash, directory.stored().place);
-        // The same pages at the same place are the same directory, counts and hard-link numbers included.
-        if !files && !directory.is_empty() && (check.checked.contains(&key) || !met.insert(key)) {
+        if !files && !directory.is_empty() && (leaves.is_whole(&key) || !met.insert(key)) {
             continue;
         }
-        let before = check.report.damage_count();
         if let Err(e) = check_pages(check, &directory) {
-            check.damage_of(&format!("{place}/{path}"), &e)?;
+            damage_of(check, found, &format!("{place}/{path}"), &e)?;
             if files {
-                check.report.damaged_file(format!("{path} (all that is in it)"));
+                found.damaged_file(format!("{path} (all that is in it)"));
             }
             continue;
         }
@@ -151,7 +166,7 @@ fn walk(check: &mut Check<'_>, place: &str, top: Directory, listed: Option<&Cata
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(e) => {
-                    check.damage_of(&format!("{place}/{path}"), &e)?;
+                    damage_of(check, found, &format!("{place}/{path}"), &e)?;
                     break;
                 }
             };
@@ -171,23 +186,19 @@ fn walk(check: &mut Check<'_>, place: &str, top: Directory, listed: Option<&Cata
                     depth: depth + 1,
                 }),
                 Node::File { .. } => {
-                    if let Some(catalogue) = listed.filter(|_| exact && check.sealed) {
-                        check_listed(check, catalogue, &entry, &below);
+                    if files && exact && check.sealed {
+                        check_listed(leaves, found, &entry, &below);
                     }
-                    check_file(check, place, &entry, below, files)?;
+                    check_file(check, found, place, &entry, below, files)?;
                 }
                 Node::Symlink { .. } | Node::Special { .. } | Node::Whiteout | Node::OutsideLink { .. } => {}
             }
         }
         if (inodes, entries) != (directory.inodes(), directory.len()) {
-            check.damaged(format!("{place}/{path}: its counts are wrong"));
-        }
-        let whole = check.report.damage_count() == before;
-        if !files && whole && check.checked.len() < REMEMBERED && !directory.is_empty() {
-            check.checked.insert(key);
+            found.damaged(format!("{place}/{path}: its counts are wrong"));
         }
     }
-    Ok(())
+    Ok(met)
 }
 
 /// Every page of the directory is in a frame that holds.
@@ -199,24 +210,31 @@ fn check_pages(check: &Check<'_>, directory: &Directory) -> Result<()> {
 }
 
 /// A sealed generation lists each loose file besides, with what the tree says of it.
-fn check_listed(check: &mut Check<'_>, catalogue: &CatalogueReader, entry: &Entry, path: &str) {
+fn check_listed(leaves: &Leaves<'_>, found: &mut Found, entry: &Entry, path: &str) {
     let Some(leaf) = Leaf::of_file(path, entry.stored()) else {
         return;
     };
-    check.nameable_files += 1;
-    match catalogue.get(Kind::File, path) {
-        Ok(Some((_, found))) if found == leaf => {}
-        Ok(Some(_)) => check.damaged(format!(
+    leaves.check.counts.nameable_files.fetch_add(1, Ordering::Relaxed);
+    match leaves.catalogue.get(Kind::File, path) {
+        Ok(Some((_, listed))) if listed == leaf => {}
+        Ok(Some(_)) => found.damaged(format!(
             "file files/{path}: its leaf says something else than the tree"
         )),
-        Ok(None) => check.damaged(format!(
+        Ok(None) => found.damaged(format!(
             "file files/{path}: it has no leaf, though the generation is sealed"
         )),
-        Err(e) => check.damage(&e),
+        Err(e) => found.damage(&e),
     }
 }
 
-fn check_file(check: &mut Check<'_>, tree: &str, entry: &Entry, path: String, files: bool) -> Result<()> {
+fn check_file(
+    check: &Check<'_>,
+    found: &mut Found,
+    tree: &str,
+    entry: &Entry,
+    path: String,
+    files: bool,
+) -> Result<()> {
     let StoredNode::File {
         size,
         blob_id,
@@ -227,13 +245,13 @@ fn check_file(check: &mut Check<'_>, tree: &str, entry: &Entry, path: String, fi
     else {
         return Ok(());
     };
-    check.report.files += u64::from(files);
+    check.counts.files.fetch_add(u64::from(files), Ordering::Relaxed);
     let identity: (&Sha256, _) = (sha256, blob_id);
     let deep = check.options.full.then_some(identity);
-    if let Some(why) = check_content(check, content, *size, deep)? {
-        check.damaged(format!("{tree}/{path}: {why}"));
+    if let Some(why) = check_content(check, found, content, *size, deep)? {
+        found.damaged(format!("{tree}/{path}: {why}"));
         if files {
-            check.report.damaged_file(path);
+            found.damaged_file(path);
         }
     }
     Ok(())
