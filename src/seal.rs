@@ -51,9 +51,14 @@ pub struct Sealed {
 }
 
 /// Commits a sealed generation with what the current one has. It is durable when this returns, and says nothing yet: see [`read_back`] and
-/// [`attach`]. The caller holds the medium's lock.
-pub fn seal(medium: &Arc<dyn Medium>, sealing: &Sealing, interrupted: &AtomicBool) -> Result<Sealed> {
-    let mut before = generation::current(medium.as_ref(), None)?;
+/// [`attach`]. The caller holds the medium's lock, and has read `before` under it.
+pub fn seal(
+    medium: &Arc<dyn Medium>,
+    before: &Current,
+    sealing: &Sealing,
+    interrupted: &AtomicBool,
+) -> Result<Sealed> {
+    let mut before = before.clone();
     if !before.warnings.is_empty() {
         return Err(Error::refused(format!(
             "{}: what is damaged is not sealed: {}",
@@ -70,11 +75,7 @@ pub fn seal(medium: &Arc<dyn Medium>, sealing: &Sealing, interrupted: &AtomicBoo
     }
     generation::settle(medium.as_ref(), &mut before)?;
     let packs = generation::pack_set(medium.as_ref(), &before.root)?;
-    let reading = OpenOptions {
-        generation: Some(before.root.generation),
-        ..OpenOptions::default()
-    };
-    let disk = Disk::open(Arc::clone(medium), &reading)?;
+    let disk = Disk::at(Arc::clone(medium), before.clone(), &OpenOptions::default())?;
     let catalogue = CatalogueReader::open(Arc::clone(medium), &before.root)?;
     let number = generation::next_number(medium.as_ref(), &before.root)?;
     let mut writer = CatalogueWriter::new(medium.create(MediumFile::Catalogue(number))?);
@@ -114,10 +115,30 @@ pub fn seal(medium: &Arc<dyn Medium>, sealing: &Sealing, interrupted: &AtomicBoo
         }
         .to_owned(),
     };
-    generation::commit(medium.as_ref(), &before, number, &written, &packs, making)?;
-    let current = generation::current(medium.as_ref(), None)?;
+    let (root, root_hash) = generation::commit(medium.as_ref(), &before, number, &written, &packs, making)?;
+    let found = generation::current(medium.as_ref(), None)?;
+    // What is signed is what was written here, and not what the medium says that it is.
+    if found.root_hash != root_hash {
+        return Err(Error::mismatch(
+            medium.place(MediumFile::Root(number)),
+            "the ROOT that was just written",
+        ));
+    }
+    if !found.warnings.is_empty() {
+        return Err(Error::malformed(
+            medium.name(),
+            format!(
+                "damaged as soon as it was sealed, so nothing is signed: {}",
+                found.warnings.join("; ")
+            ),
+        ));
+    }
     Ok(Sealed {
-        current,
+        current: Current {
+            root,
+            root_hash,
+            ..found
+        },
         files,
         unnamed_files,
     })

@@ -112,6 +112,7 @@ impl Ground {
         match node {
             Node::Fresh => args.push("begin"),
             Node::Known => {
+                self.stage.run(["--state", &state, "trust", "begin"]).code(0);
                 args.extend([
                     "set", "--origin", "build-7", "--series", "prod", "--serial", "5", "--epoch", &epoch,
                 ]);
@@ -201,6 +202,163 @@ fn an_older_disk_another_of_the_same_serial_and_an_older_epoch_are_refused_where
         [ACCEPTED, ROLLBACK, ASKS],
         &["epoch is 1", "epoch 2"],
     );
+}
+
+#[test]
+fn what_the_policy_refuses_is_not_copied_from_either_and_said_where_it_is_shown() {
+    let ground = Ground::new();
+    let disk = ground.disk("build-7", "prod", (6, 1), &["alice"], &[]);
+    let state = ground.node(Node::Fresh, 1, None);
+    let policy = ground.stage.path("policy.toml");
+    let listed = ground.stage.run(["ls", &disk, "files"]).code(0);
+    let file = listed.out.split_whitespace().find(|word| word.contains("file-"));
+    let file = format!("files/{}", file.unwrap().trim_start_matches("files/"));
+    let run = |args: &[&str]| {
+        let mut command = ground.stage.command(["--state", &state].iter().chain(args));
+        let done = command.env("HOLDALL_POLICY", &policy).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            done.status.code().unwrap(),
+            text(&done.stdout),
+            text(&done.stderr),
+        )
+    };
+    let dest = ground.folder("out").to_str().unwrap().to_owned();
+    for verb in [&["cat", &disk, &file][..], &["extract", &disk, &file, &dest]] {
+        let (code, out, err) = run(verb);
+        assert_eq!((code, out.as_str()), (UNTRUSTED, ""), "{verb:?}: {err}");
+        assert!(err.contains("1 of the 2 distinct keys"), "{err}");
+        assert!(!Path::new(&dest).exists());
+        let anyway: Vec<&str> = verb.iter().copied().chain(["--allow-unsigned"]).collect();
+        assert_eq!(run(&anyway).0, ACCEPTED, "{verb:?}");
+    }
+    for verb in [
+        &["ls", &disk][..],
+        &["info", &disk],
+        &["diff", &disk, "--from", "1", "--to", "2"],
+    ] {
+        let (_, _, err) = run(verb);
+        assert!(err.contains("the policy does not accept it"), "{verb:?}: {err}");
+    }
+}
+
+#[test]
+fn the_node_s_log_says_how_a_disk_was_verified_and_nothing_a_disk_says_keeps_it_from_being_written() {
+    let ground = Ground::new();
+    let disk = ground.disk("build-7", "prod", (6, 1), &BOTH, &[]);
+    let hostile = ground.disk(&"\u{4e00}".repeat(80), "prod", (6, 1), &BOTH, &[]);
+    let state = ground.node(Node::Fresh, 1, None);
+    for more in [&["--signatures"][..], &["--sample", "1"], &[], &["--full"]] {
+        assert_eq!(ground.judge(&disk, &state, more).code, ACCEPTED);
+    }
+    assert_eq!(ground.judge(&hostile, &state, &[]).code, UNTRUSTED);
+    // A folder that is not empty: nothing is mounted, and nothing said to be.
+    let (policy, full) = (ground.stage.path("policy.toml"), ground.stage.path(""));
+    let (policy, full) = (policy.to_str().unwrap(), full.to_str().unwrap());
+    ground
+        .stage
+        .run(["--state", &state, "mount", "--policy", policy, &disk, full])
+        .code(4);
+    let log = ground
+        .stage
+        .run(["--state", &state, "--json", "log"])
+        .code(0)
+        .json();
+    let said: Vec<(&str, &str)> = log["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| {
+            (
+                record["event"].as_str().unwrap(),
+                record["note"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let begins = [
+        "signatures alone;",
+        "a sample of 1 frames;",
+        "all that is stored;",
+        "in full;",
+        "origin:",
+    ];
+    assert_eq!(said.len(), begins.len(), "{said:?}");
+    for ((event, note), begins) in said.into_iter().zip(begins) {
+        let refused = begins == "origin:";
+        assert_eq!(event, if refused { "refused" } else { "verified" });
+        assert!(note.starts_with(begins), "{note}");
+    }
+}
+
+#[test]
+fn two_disks_that_are_sealed_at_once_get_two_serials() {
+    let ground = Ground::new();
+    let state = ground.folder("writer").to_str().unwrap().to_owned();
+    let key = ground.stage.path("alice");
+    let disks: Vec<String> = (0..4)
+        .map(|_| {
+            let disk = ground.folder("disk").to_str().unwrap().to_owned();
+            let args = [
+                "--state", &state, "init", &disk, "--origin", "build-7", "--series", "prod",
+            ];
+            ground.stage.run(args).code(0);
+            disk
+        })
+        .collect();
+    let sealing: Vec<_> = disks
+        .iter()
+        .map(|disk| {
+            let args = [
+                "--state",
+                &state,
+                "--json",
+                "seal",
+                disk,
+                "--key",
+                key.to_str().unwrap(),
+            ];
+            let mut command = ground.stage.command(args);
+            command.stdout(std::process::Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let mut serials: Vec<u64> = sealing
+        .into_iter()
+        .map(|child| {
+            let done = child.wait_with_output().unwrap();
+            assert!(done.status.success());
+            let said: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+            said["serial"].as_u64().unwrap()
+        })
+        .collect();
+    serials.sort_unstable();
+    assert_eq!(serials, [2, 3, 4, 5]);
+}
+
+#[test]
+fn a_root_that_was_named_is_the_one_that_is_signed() {
+    let ground = Ground::new();
+    let disk = ground.disk("build-7", "prod", (6, 1), &["alice"], &[]);
+    let key = ground.stage.path("bob");
+    let sign = |root: &str| {
+        let args = [
+            "-v",
+            "sign",
+            &disk,
+            "--key",
+            key.to_str().unwrap(),
+            "--root",
+            root,
+        ];
+        ground.stage.run(args)
+    };
+    sign(&"ab".repeat(32))
+        .code(4)
+        .says("not the one that --root names");
+    let root = ground.stage.run(["info", "--json", &disk]).code(0).json()["root"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    sign(&root).code(0).says("signing generation 3");
 }
 
 #[test]

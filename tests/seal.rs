@@ -408,6 +408,33 @@ fn the_independent_verifier_agrees_and_takes_none_of_ten_thousand_mutations() {
 }
 
 #[test]
+fn a_disk_that_lacks_what_its_root_names_is_not_waited_for() {
+    let (stage, disk) = with_files();
+    let alice = key(&stage, "alice", &["ed25519"]);
+    stage.run(["seal", &disk, "--key", &alice]).code(0);
+    allow(&stage, &[("alice", "")]);
+    let policy = policy(&stage, 1, "");
+    stage.run(["trust", "begin"]).code(0);
+    std::fs::remove_file(root_of(&disk, 3).with_file_name("custody")).unwrap();
+    let (socket, mountpoint) = (stage.path("snapshotter.sock"), stage.path("m"));
+    std::fs::create_dir(&mountpoint).unwrap();
+    let args = [
+        "serve",
+        &disk,
+        "--listen",
+        "127.0.0.1:0",
+        "--policy",
+        &policy,
+        "--snapshotter",
+        socket.to_str().unwrap(),
+        "--mount",
+        mountpoint.to_str().unwrap(),
+    ];
+    let mut child = stage.command(args).stdout(Stdio::null()).spawn().unwrap();
+    assert_eq!(stage::wait(&mut child, std::time::Duration::from_secs(60)), 3);
+}
+
+#[test]
 fn damage_to_custody_breaks_its_chain_by_name() {
     let (stage, disk) = with_files();
     let alice = key(&stage, "alice", &["ed25519"]);

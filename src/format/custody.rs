@@ -174,5 +174,6 @@ impl Record {
         Ok((Self::decode(first.as_bytes(), place)?, rest))
     }
 
-    const LINES: usize = 12;
+    /// Lines of a record.
+    pub const LINES: usize = 12;
 }

@@ -4,6 +4,7 @@
 use super::replace;
 use crate::custody::Witness;
 use crate::error::{Error, Result};
+use crate::format::CUSTODY_MAX;
 use crate::format::custody::{Event, Record};
 use crate::format::lines::{Lines, label};
 use crate::format::root::Root;
@@ -11,6 +12,7 @@ use crate::ids::PageHash;
 use crate::units::len64;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// Longest log that is read: some half a million events.
@@ -39,6 +41,53 @@ pub struct Log {
     pub records: Vec<Record>,
     /// What is wrong behind them.
     pub broken: Option<Error>,
+}
+
+/// What lies behind the head.
+enum Behind {
+    /// Nothing, or part of a record.
+    Part,
+    /// One record, and how long it is: it was written, and the head was not.
+    Record(Box<Record>, u64),
+}
+
+impl Behind {
+    /// More is an error.
+    fn read(log: &File, head: &Head, place: &Path) -> std::io::Result<Result<Self>> {
+        let most = usize::try_from(2 * u64::from(CUSTODY_MAX)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; most];
+        let mut len = 0;
+        while let Some(room) = bytes.get_mut(len..).filter(|room| !room.is_empty()) {
+            match log.read_at(room, head.bytes + len64(len))? {
+                0 => break,
+                n => len += n,
+            }
+        }
+        bytes.truncate(len);
+        Ok(Self::of(&bytes, head, &place.display().to_string()))
+    }
+
+    fn of(bytes: &[u8], head: &Head, place: &str) -> Result<Self> {
+        // Part of a record may end within a character.
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(e) => {
+                std::str::from_utf8(bytes.get(..e.valid_up_to()).unwrap_or_default()).unwrap_or_default()
+            }
+        };
+        if text.matches('\n').count() < Record::LINES {
+            return Ok(Self::Part);
+        }
+        let (record, rest) = Record::decode_first(text, place)?;
+        if record.previous != head.hash || record.number != head.number + 1 || !rest.is_empty() {
+            let why = format!(
+                "more than its head knows of, which ends with record {}: the head was lost, or is an older one",
+                head.number
+            );
+            return Err(Error::malformed(place, why));
+        }
+        Ok(Self::Record(Box::new(record), len64(bytes.len())))
+    }
 }
 
 impl NodeLog {
@@ -97,8 +146,8 @@ impl NodeLog {
         })
     }
 
-    /// Adds what was done with a root. Order: the record, fsync; then the head, by a new file that is renamed over the old one. What a cut
-    /// leaves of a record behind the head was never acknowledged, and is cut off by the next.
+    /// Adds what was done with a root. Order: the record, fsync; then the head, by a new file that is renamed over the old one. Of what a cut
+    /// left behind the head, a whole record is kept and part of one is cut off. More than one record is no cut's work: the head is an older one.
     pub fn append(
         &self,
         event: Event,
@@ -117,12 +166,16 @@ impl NodeLog {
             .open(self.log())
             .map_err(self.failed())?;
         log.lock().map_err(self.failed())?;
-        let head = self.head()?;
+        let mut head = self.head()?;
         let len = log.metadata().map_err(self.failed())?.len();
         if len < head.bytes {
             return Err(self.cut_short(len, &head));
         }
         if len > head.bytes {
+            let behind = Behind::read(&log, &head, &self.log()).map_err(self.failed())??;
+            if let Behind::Record(record, bytes) = &behind {
+                head = self.write_head(record, head.bytes + bytes)?;
+            }
             log.set_len(head.bytes).map_err(self.failed())?;
         }
         let record = Record {
@@ -142,13 +195,19 @@ impl NodeLog {
         log.write_all(text.as_bytes())
             .and_then(|()| log.sync_all())
             .map_err(self.failed())?;
-        let head = format!(
-            "{HEAD}\nnumber {}\nhash {}\nbytes {}\n",
-            record.number,
-            record.hash(),
-            head.bytes + len64(text.len())
-        );
-        replace(&self.folder, &self.head_file(), &head).map_err(self.failed())
+        self.write_head(&record, head.bytes + len64(text.len()))?;
+        Ok(())
+    }
+
+    fn write_head(&self, last: &Record, bytes: u64) -> Result<Head> {
+        let (number, hash) = (last.number, last.hash());
+        let text = format!("{HEAD}\nnumber {number}\nhash {hash}\nbytes {bytes}\n");
+        replace(&self.folder, &self.head_file(), &text).map_err(self.failed())?;
+        Ok(Head {
+            number,
+            hash: Some(hash),
+            bytes,
+        })
     }
 
     fn cut_short(&self, len: u64, head: &Head) -> Error {
@@ -164,26 +223,40 @@ impl NodeLog {
     /// Reads and checks the whole log.
     pub fn read(&self) -> Result<Log> {
         let place = self.log().display().to_string();
-        let head = self.head()?;
         let mut bytes = Vec::new();
-        match File::open(self.log()) {
+        let mut behind = Ok(());
+        let head = match File::open(self.log()) {
             Ok(handle) => {
-                // While another process appends, the head is behind: what it says is there is whole.
-                handle
-                    .take(head.bytes.min(LOG_MAX))
+                // No record is being added meanwhile.
+                handle.lock_shared().map_err(self.failed())?;
+                let head = self.head()?;
+                if head.bytes > LOG_MAX {
+                    return Err(Error::refused(format!(
+                        "{place}: longer than {} MiB. Move it away together with {}, and keep both; a new one is begun",
+                        LOG_MAX / 1024 / 1024,
+                        self.head_file().display()
+                    )));
+                }
+                (&handle)
+                    .take(head.bytes)
                     .read_to_end(&mut bytes)
                     .map_err(self.failed())?;
+                if len64(bytes.len()) == head.bytes {
+                    behind = Behind::read(&handle, &head, &self.log())
+                        .map_err(self.failed())?
+                        .map(|_| ());
+                }
+                head
             }
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => self.head()?,
             Err(e) => return Err(self.failed()(e)),
-        }
+        };
         let mut log = Log {
             records: Vec::new(),
             broken: None,
         };
-        if let Err(e) = self.check(&bytes, &head, &place, &mut log.records) {
-            log.broken = Some(e);
-        }
+        let checked = self.check(&bytes, &head, &place, &mut log.records);
+        log.broken = checked.and(behind).err();
         Ok(log)
     }
 

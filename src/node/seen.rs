@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// A record is six short lines.
 const RECORD_MAX: u64 = 4096;
+/// The list of all series: 65 bytes each.
+const NAMES_MAX: u64 = 4 * 1024 * 1024;
 const HEAD: &str = "holdall-seen 1";
 
 /// What is known of a series.
@@ -40,7 +42,7 @@ pub enum Sight {
     Bad(String),
 }
 
-/// A folder with a record for each series, and a file that says that the record was begun.
+/// A folder with a record for each series, and a file that says that the record was begun and lists them.
 #[derive(Debug, Clone)]
 pub struct SeenFolder {
     folder: PathBuf,
@@ -79,26 +81,71 @@ impl SeenFolder {
     /// Whether a record was begun here.
     #[must_use]
     pub fn is_begun(&self) -> bool {
-        self.folder.join("begun").is_file()
+        self.begun().is_file()
     }
 
-    /// Begins a record. Whoever does it says that there is none to be lost.
+    /// Begins a record. Whoever does it says that there is none to be lost: a series without a record is new from then on.
     pub fn begin(&self) -> Result<()> {
+        let _lock = self.lock()?;
+        if self.is_begun() {
+            return Ok(());
+        }
+        let names: Vec<String> = self.records()?.iter().filter_map(|path| name_of(path)).collect();
+        self.write_names(&names)
+    }
+
+    /// Locks the folder, which is made; until the handle is dropped no other process changes what is in it.
+    fn lock(&self) -> Result<File> {
         fs::create_dir_all(&self.folder).map_err(self.failed())?;
-        self.replace(&self.folder.join("begun"), "holdall-seen 1\n")
+        let lock = File::open(&self.folder).map_err(self.failed())?;
+        lock.lock().map_err(self.failed())?;
+        Ok(lock)
+    }
+
+    /// The series that have a record, by the names of their files: one that is gone is noticed by this list.
+    fn names(&self) -> std::io::Result<Vec<String>> {
+        let text = read_bounded(&self.begun(), NAMES_MAX)?;
+        Ok(text.lines().skip(1).map(str::to_owned).collect())
+    }
+
+    fn write_names(&self, names: &[String]) -> Result<()> {
+        let mut text = format!("{HEAD}\n");
+        for name in names {
+            text += name;
+            text.push('\n');
+        }
+        self.replace(&self.begun(), &text)
+    }
+
+    fn begun(&self) -> PathBuf {
+        self.folder.join("begun")
+    }
+
+    /// The files of all series.
+    fn records(&self) -> Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(self.failed()(e)),
+        };
+        let mut records = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(self.failed())?.path();
+            if name_of(&path).is_some() {
+                records.push(path);
+            }
+        }
+        Ok(records)
     }
 
     /// What is known of a series.
     #[must_use]
     pub fn look(&self, origin: &str, series: &str) -> Sight {
-        if !self.is_begun() {
-            return Sight::NoRecord;
-        }
         let file = self.file(origin, series);
         let place = file.display().to_string();
-        let text = match read_bounded(&file) {
+        let text = match read_bounded(&file, RECORD_MAX) {
             Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Sight::New,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return self.unseen(&file),
             Err(e) => return Sight::Bad(format!("{place}: {e}")),
         };
         match Self::decode(&text, &place) {
@@ -108,22 +155,36 @@ impl SeenFolder {
         }
     }
 
+    /// What it means that a series has no record.
+    fn unseen(&self, file: &Path) -> Sight {
+        let place = file.display();
+        match self.names() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Sight::NoRecord,
+            Err(e) => Sight::Bad(format!("{}: {e}", self.begun().display())),
+            Ok(names) if names.iter().any(|name| name_of(file).as_ref() == Some(name)) => {
+                Sight::Bad(format!("{place}: the record of this series is gone"))
+            }
+            Ok(_) => Sight::New,
+        }
+    }
+
     /// Every series, and what cannot be read.
     pub fn all(&self) -> Result<(Vec<Seen>, Vec<String>)> {
         let (mut all, mut bad) = (Vec::new(), Vec::new());
-        let entries = match fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((all, bad)),
-            Err(e) => return Err(self.failed()(e)),
-        };
-        for entry in entries {
-            let path = entry.map_err(self.failed())?.path();
-            let named = path.file_name().and_then(|name| name.to_str());
-            if named.is_none_or(|name| Sha256::from_hex(name).is_err()) {
-                continue;
-            }
+        let records = self.records()?;
+        if let Ok(names) = self.names() {
+            let there: Vec<String> = records.iter().filter_map(|path| name_of(path)).collect();
+            let gone = names.iter().filter(|name| !there.contains(name));
+            bad.extend(gone.map(|name| {
+                format!(
+                    "{}: the record of this series is gone",
+                    self.folder.join(name).display()
+                )
+            }));
+        }
+        for path in records {
             let place = path.display().to_string();
-            match read_bounded(&path)
+            match read_bounded(&path, RECORD_MAX)
                 .map_err(|e| format!("{place}: {e}"))
                 .and_then(|text| Self::decode(&text, &place).map_err(|e| e.to_string()))
             {
@@ -135,24 +196,24 @@ impl SeenFolder {
         Ok((all, bad))
     }
 
-    /// Notes what was accepted; durable when it returns. The caller has judged that it may replace what was there; what another process noted
-    /// meanwhile is not taken back: a higher serial stays.
-    pub fn note(&self, seen: &Seen) -> Result<()> {
-        let lock = File::open(&self.folder).map_err(self.failed())?;
-        lock.lock().map_err(self.failed())?;
-        if let Sight::Seen(there) = self.look(&seen.origin, &seen.series)
-            && (there.epoch, there.serial) > (seen.epoch, seen.serial)
-        {
-            return Ok(());
+    /// Decides about a series and notes what was decided, with no other process in between; durable when it returns. What is noted is of this series.
+    pub fn update<E: From<Error>>(
+        &self,
+        origin: &str,
+        series: &str,
+        decide: impl FnOnce(&Sight) -> std::result::Result<Seen, E>,
+    ) -> std::result::Result<(), E> {
+        let _lock = self.lock()?;
+        let seen = decide(&self.look(origin, series))?;
+        if (seen.origin.as_str(), seen.series.as_str()) != (origin, series) {
+            return Err(Error::refused("a record of another series than was decided about").into());
         }
-        self.write(seen)
+        Ok(self.write(&seen)?)
     }
 
-    /// Writes what an operator says, higher or lower.
+    /// Writes what an operator says, higher or lower. Of other series nothing is said by it: without a record they are asked about as before.
     pub fn set(&self, seen: &Seen) -> Result<()> {
-        if !self.is_begun() {
-            self.begin()?;
-        }
+        let _lock = self.lock()?;
         self.write(seen)
     }
 
@@ -164,7 +225,19 @@ impl SeenFolder {
         );
         // What cannot be read again must not be written.
         Self::decode(&text, "the record")?;
-        self.replace(&self.file(&seen.origin, &seen.series), &text)
+        let file = self.file(&seen.origin, &seen.series);
+        self.replace(&file, &text)?;
+        // The list comes after it: what is listed was there.
+        if let Some(name) = name_of(&file)
+            && self.is_begun()
+        {
+            let mut names = self.names().map_err(self.failed())?;
+            if !names.contains(&name) {
+                names.push(name);
+                self.write_names(&names)?;
+            }
+        }
+        Ok(())
     }
 
     fn decode(text: &str, place: &str) -> Result<Seen> {
@@ -191,9 +264,15 @@ impl SeenFolder {
     }
 }
 
-fn read_bounded(file: &Path) -> std::io::Result<String> {
+/// The name of a series' record; `None` for any other file.
+fn name_of(file: &Path) -> Option<String> {
+    let name = file.file_name()?.to_str()?;
+    Sha256::from_hex(name).is_ok().then(|| name.to_owned())
+}
+
+fn read_bounded(file: &Path, most: u64) -> std::io::Result<String> {
     let mut text = String::new();
     let handle = OpenOptions::new().read(true).open(file)?;
-    handle.take(RECORD_MAX).read_to_string(&mut text)?;
+    handle.take(most).read_to_string(&mut text)?;
     Ok(text)
 }

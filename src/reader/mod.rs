@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::catalogue::{Kind, Leaf, repository_key, sort_key};
 use crate::format::content::Content;
 use crate::format::root::Root;
-use crate::generation;
+use crate::generation::{self, Current};
 use crate::ids::{BlobId, PageHash, Sha256};
 use crate::index::RebuiltWindows;
 use crate::medium::Medium;
@@ -121,23 +121,39 @@ impl Blob {
 impl Disk {
     /// Opens the newest committed generation, or the one that is asked for.
     pub fn open(medium: Arc<dyn Medium>, options: &OpenOptions) -> Result<Self> {
-        let current = generation::current(medium.as_ref(), options.generation)?;
         let patient: Arc<dyn Medium> =
             Arc::new(PatientMedium::start(Arc::clone(&medium), options.read_deadline)?);
+        let current = generation::current(patient.as_ref(), options.generation)?;
+        Self::with(medium, patient, current, options)
+    }
+
+    /// Opens the generation whose ROOT was read already, and whatever the medium has there now is held against it.
+    pub fn at(medium: Arc<dyn Medium>, current: Current, options: &OpenOptions) -> Result<Self> {
+        let patient: Arc<dyn Medium> =
+            Arc::new(PatientMedium::start(Arc::clone(&medium), options.read_deadline)?);
+        Self::with(medium, patient, current, options)
+    }
+
+    fn with(
+        medium: Arc<dyn Medium>,
+        patient: Arc<dyn Medium>,
+        current: Current,
+        options: &OpenOptions,
+    ) -> Result<Self> {
         let catalogue = CatalogueReader::open(Arc::clone(&patient), &current.root)?;
         let remade = match &options.rebuilt {
             Some(kept) => RemadeCache::on_disk(RebuiltWindows::open(&kept.folder, kept.most_bytes)?),
             None => RemadeCache::default(),
         };
         let frames = CachedFrames::start(
-            Arc::clone(&medium),
-            patient,
+            medium,
+            Arc::clone(&patient),
             options.cache_bytes,
             options.read_deadline,
             remade,
         )?;
         let inner = DiskInner {
-            medium,
+            medium: patient,
             root: current.root,
             root_hash: current.root_hash,
             warnings: current.warnings,
@@ -173,7 +189,7 @@ impl Disk {
         self.inner.medium.name()
     }
 
-    /// The medium beneath.
+    /// The medium beneath, whose reads have the deadline of the disk's.
     #[must_use]
     pub fn medium(&self) -> &Arc<dyn Medium> {
         &self.inner.medium

@@ -8,4 +8,4 @@ mod verdict;
 
 pub use allowed::AllowedSigner;
 pub use policy::{Accepted, Policy};
-pub use verdict::{Evidence, JudgedSignature, Refusal, Verdict, judge};
+pub use verdict::{Evidence, JudgedSignature, Refusal, Verdict, judge, judge_sight};

@@ -338,6 +338,12 @@ fn refuse_without_record(sight: &Sight) -> Option<Refusal> {
     }
 }
 
+/// Judges a root again by what the node has seen before: where that is noted, another process may have noted something since.
+#[must_use]
+pub fn judge_sight(root: &Root, hash: PageHash, sight: &Sight) -> Option<Refusal> {
+    refuse_without_record(sight).or_else(|| refuse_sight(root, hash, sight))
+}
+
 fn refuse_sight(root: &Root, hash: PageHash, sight: &Sight) -> Option<Refusal> {
     let Sight::Seen(seen) = sight else { return None };
     if root.epoch < seen.epoch {

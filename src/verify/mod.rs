@@ -23,7 +23,7 @@ use crate::format::content::{Content, TreeRef};
 use crate::format::custody::Record;
 use crate::format::root::State;
 use crate::format::superblock::SlotState;
-use crate::generation;
+use crate::generation::{self, Current};
 use crate::ids::{MediumId, PageHash, Sha256};
 use crate::medium::{Medium, MediumFile, SlotNumber};
 use crate::monitor::Monitor;
@@ -92,6 +92,8 @@ pub struct Report {
     pub generation: Generation,
     /// BLAKE3 of its ROOT.
     pub root: PageHash,
+    /// That ROOT, as it was read: what else is said of the disk has to be of this one.
+    pub current: Current,
     /// Packs checked.
     pub packs: u64,
     /// Frames checked.
@@ -240,6 +242,7 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         medium: current.root.medium,
         generation: current.root.generation,
         root: current.root_hash,
+        current: current.clone(),
         packs: 0,
         frames: 0,
         stored_bytes: 0,

@@ -1,4 +1,4 @@
-//! Whether this node believes a disk, before anything of it is shown: signatures and policy, what it has seen before, and the log of that.
+//! Whether this node believes a disk, before it is run from or copied from: signatures and policy, what it has seen before, and the log of that.
 
 use crate::exit::ToolError;
 use crate::output::Output;
@@ -8,7 +8,7 @@ use holdall::format::root::{Root, State};
 use holdall::ids::PageHash;
 use holdall::node::{NodeLog, Seen, SeenFolder, Sight};
 use holdall::reader::Disk;
-use holdall::trust::{Evidence, Policy, Refusal, Verdict, judge};
+use holdall::trust::{Evidence, Policy, Refusal, Verdict, judge, judge_sight};
 use holdall::{custody, generation};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,21 @@ pub struct Args {
     /// Refuse what no policy vouches for: without one, everything
     #[arg(long)]
     require_signature: bool,
+}
+
+/// Bytes of a note in the node's log.
+const NOTE_MAX: usize = 240;
+
+/// Why a disk that was accepted is not noted.
+enum Late {
+    Refused(Refusal),
+    Failed(holdall::Error),
+}
+
+impl From<holdall::Error> for Late {
+    fn from(error: holdall::Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// What this node thinks of a disk.
@@ -55,7 +70,11 @@ impl Args {
 
     /// Judges an opened disk. Its catalogue's top was checked by opening it; packs and custody are held against ROOT here where there is a policy.
     pub fn judge(&self, disk: &Disk, state: &Path) -> Result<Judged, ToolError> {
-        let policy = self.policy()?;
+        self.judge_by(self.policy()?, disk, state)
+    }
+
+    /// The same by a policy that was read before.
+    pub fn judge_by(&self, policy: Option<Policy>, disk: &Disk, state: &Path) -> Result<Judged, ToolError> {
         let medium = disk.medium().as_ref();
         let root = disk.root();
         if policy.is_some() {
@@ -74,46 +93,107 @@ impl Args {
         })
     }
 
-    /// Judges an opened disk for what is to be done with it; `named` where the operator has named its root. Refused: an error, and a line in the node's log.
-    /// Else the node notes what it has accepted, and what was done, and the disk may be used.
+    /// Judges an opened disk by that policy, says what should be known, and notes what is accepted; `named` where the operator has named its root.
+    /// Refused: an error, and a line in the node's log.
     pub fn believe(
         &self,
-        disk: Disk,
+        policy: Option<Policy>,
+        disk: &Disk,
         named: bool,
-        event: Event,
-        asked_state: Option<&PathBuf>,
+        state: &Path,
         output: &Output,
-    ) -> Result<(Disk, Judged), ToolError> {
-        let state = state::folder(asked_state.cloned())?;
-        let judged = self.judge(&disk, &state)?;
-        judged.say(&disk, named, output);
-        judged.conclude(&disk, event, &state, output)?;
-        Ok((disk, judged))
+    ) -> Result<Judged, ToolError> {
+        let judged = self.judge_by(policy, disk, state)?;
+        judged.say(disk, named, output);
+        judged.accept(disk, state, output)?;
+        Ok(judged)
     }
 }
 
+/// What verbs understand that copy from a disk without running from it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CopyArgs {
+    #[command(flatten)]
+    believe: Args,
+    /// Copy from a disk that the policy does not accept
+    #[arg(long)]
+    allow_unsigned: bool,
+}
+
+impl CopyArgs {
+    /// Refuses a disk that the policy in force does not accept. Without one nothing is said: that is for who runs from it.
+    pub fn check(&self, disk: &Disk, state: Option<PathBuf>, output: &Output) -> Result<(), ToolError> {
+        let policy = self.believe.policy()?;
+        if self.allow_unsigned || (policy.is_none() && !self.believe.require_signature) {
+            return Ok(());
+        }
+        let state = state::folder(state)?;
+        let judged = self.believe.judge_by(policy, disk, &state)?;
+        judged.accept(disk, &state, output)
+    }
+}
+
+/// Warns where the policy in force does not accept a disk of which something is only shown.
+pub fn warn_unaccepted(disk: &Disk, asked_state: Option<PathBuf>, output: &Output) -> Result<(), ToolError> {
+    let Some(policy) = policy::in_force(None)? else {
+        return Ok(());
+    };
+    let args = Args {
+        policy: None,
+        require_signature: false,
+    };
+    let judged = args.judge_by(Some(policy), disk, &state::folder(asked_state)?)?;
+    if let Some(refusal) = judged.verdict.refusal {
+        output.warn(&format!(
+            "{}: the policy does not accept it: {refusal}",
+            disk.name()
+        ));
+    }
+    Ok(())
+}
+
 impl Judged {
-    /// What follows from it. Refused: an error, and a line in the node's log. Else the node notes what it has accepted, where a policy did, and what
-    /// was done.
-    pub fn conclude(
-        &self,
-        disk: &Disk,
-        event: Event,
-        state: &Path,
-        output: &Output,
-    ) -> Result<(), ToolError> {
-        if let Some(refusal) = &self.verdict.refusal {
-            log(disk, Event::Refused, &refusal.to_string(), state, output);
-            return Err(ToolError::Untrusted {
-                place: disk.name(),
-                refusal: refusal.clone(),
+    /// What follows from it. Refused: an error, and a line in the node's log. Else the node notes what it has accepted, where a policy did. Another
+    /// process may have noted a newer disk since this one was judged: then it is refused after all.
+    pub fn accept(&self, disk: &Disk, state: &Path, output: &Output) -> Result<(), ToolError> {
+        let mut refused = self.verdict.refusal.clone();
+        if refused.is_none() && self.policy.is_some() {
+            let (root, hash) = (disk.root(), disk.root_hash());
+            let noted = SeenFolder::accepted(state).update(&root.origin, &root.series, |sight| {
+                match judge_sight(root, hash, sight) {
+                    Some(refusal) => Err(Late::Refused(refusal)),
+                    None => Ok(seen(root, hash)),
+                }
             });
+            match noted {
+                Ok(()) => {}
+                Err(Late::Refused(refusal)) => refused = Some(refusal),
+                Err(Late::Failed(error)) => return Err(ToolError::from(error)),
+            }
         }
-        if self.policy.is_some() {
-            SeenFolder::accepted(state).note(&seen(disk.root(), disk.root_hash()))?;
-        }
-        log(disk, event, &self.summary(), state, output);
-        Ok(())
+        let Some(refusal) = refused else { return Ok(()) };
+        log(
+            disk,
+            Event::Refused,
+            &format!("{}: {refusal}", refusal.kind()),
+            state,
+            output,
+        );
+        Err(ToolError::Untrusted {
+            place: disk.name(),
+            refusal,
+        })
+    }
+
+    /// Writes into the node's log what was done with the disk, and in which way.
+    pub fn log(&self, disk: &Disk, event: Event, how: &str, state: &Path, output: &Output) {
+        let summary = self.summary();
+        let note = if how.is_empty() {
+            summary
+        } else {
+            format!("{how}; {summary}")
+        };
+        log(disk, event, &note, state, output);
     }
 
     /// In a few words.
@@ -201,7 +281,18 @@ pub fn seen(root: &Root, hash: PageHash) -> Seen {
 
 /// A line in the node's log. Where that fails, what was done is not undone: it is told.
 fn log(disk: &Disk, event: Event, note: &str, state: &Path, output: &Output) {
-    let note: String = note.chars().take(200).collect();
+    // Names may be a disk's own: nothing of them may keep the line from being written.
+    let plain = |c: char| {
+        if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() {
+            c
+        } else {
+            '?'
+        }
+    };
+    let short = note
+        .char_indices()
+        .take_while(|(at, c)| at + c.len_utf8() <= NOTE_MAX);
+    let note: String = short.map(|(_, c)| plain(c)).collect();
     let written = NodeLog::of(state).append(
         event,
         disk.root(),

@@ -1,5 +1,6 @@
 //! `holdall cat`: a blob, a manifest or a file, checked, on standard output.
 
+use crate::believe;
 use crate::exit::{Exit, ToolError};
 use crate::locate::{self, Loose, What};
 use crate::output::Output;
@@ -22,13 +23,16 @@ pub struct Args {
     /// Read this generation instead of the newest
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     generation: Option<u32>,
+    #[command(flatten)]
+    believe: believe::CopyArgs,
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
+pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let what = locate::parse(&args.what)?;
     let disk = locate::disk(&args.medium, args.generation, None)?;
     locate::warn_of(&disk, output);
+    args.believe.check(&disk, asked_state, output)?;
     let reader = match &what {
         What::Digest(digest) => disk.open_blob(&locate::blob(&disk, digest)?),
         What::Image(name) => {

@@ -1,5 +1,6 @@
 //! `holdall diff`: what tells two disks apart, or two generations of one.
 
+use crate::believe;
 use crate::exit::{Exit, ToolError};
 use crate::locate;
 use crate::output::{Output, bytes, one_line, plural};
@@ -144,11 +145,12 @@ struct Differences {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
+pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let before = locate::disk(&args.medium, args.from, None)?;
     let after = locate::disk(args.other.as_ref().unwrap_or(&args.medium), args.to, None)?;
     for disk in [&before, &after] {
         locate::warn_of(disk, output);
+        believe::warn_unaccepted(disk, asked_state.clone(), output)?;
     }
     let mut found = Differences {
         before: side(&before)?,

@@ -4,6 +4,7 @@ mod beneath;
 mod files;
 mod image;
 
+use crate::believe;
 use crate::exit::{Exit, ToolError};
 use crate::locate::{self, Loose, What};
 use crate::output::{Output, bytes, plural};
@@ -23,6 +24,8 @@ pub struct Args {
     /// Read this generation instead of the newest
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     generation: Option<u32>,
+    #[command(flatten)]
+    believe: believe::CopyArgs,
 }
 
 /// What was written.
@@ -37,10 +40,11 @@ struct Written {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
+pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let what = locate::parse(&args.what)?;
     let disk = locate::disk(&args.medium, args.generation, None)?;
     locate::warn_of(&disk, output);
+    args.believe.check(&disk, asked_state, output)?;
     let written = match &what {
         What::Image(name) => image::extract(&disk, &locate::image(&disk, name)?, &args.dest)?,
         What::Path(path) => match locate::loose(&disk, path)? {

@@ -1,6 +1,7 @@
 //! `holdall info`: what a disk says of itself. Reads its catalogue through and, of layers that are made again, their recipes'
 //! tables and frames' headers, but no content; the digests of its images are in memory at once.
 
+use crate::believe;
 use crate::exit::{Exit, ToolError};
 use crate::locate;
 use crate::output::{Output, bytes, time};
@@ -76,8 +77,9 @@ struct DamagedLayer {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
+pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let disk = locate::disk(&args.medium, args.generation, None)?;
+    believe::warn_unaccepted(&disk, asked_state, output)?;
     let info = look(&disk)?;
     output.result(&info)?;
     print(&info, output)?;

@@ -1,5 +1,6 @@
 //! `holdall ls`: images and files.
 
+use crate::believe;
 use crate::exit::{Exit, ToolError};
 use crate::locate::{self, Loose};
 use crate::output::{Output, bytes, one_line, time};
@@ -103,9 +104,10 @@ struct Listing {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
+pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let disk = locate::disk(&args.medium, args.generation, None)?;
     locate::warn_of(&disk, output);
+    believe::warn_unaccepted(&disk, asked_state, output)?;
     let mut listing = Listing::default();
     if args.layers {
         let (layers, damaged) = list_layers(&disk, output)?;

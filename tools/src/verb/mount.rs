@@ -3,7 +3,7 @@
 use crate::exit::{Exit, ToolError};
 use crate::output::{self, Output};
 use crate::progress::Warnings;
-use crate::{believe, cache_size, locate, signal};
+use crate::{believe, cache_size, locate, signal, state};
 use holdall::format::custody::Event;
 use holdall_fs::{Detach, FsError, MountOptions, Mounted};
 use serde_json::json;
@@ -63,15 +63,18 @@ pub fn unmount(mounted: &Mounted, output: Output) -> Result<(), ToolError> {
 pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let disk = locate::disk_to_mount(&args.medium, args.generation, args.cache_size)?;
     disk.warnings().iter().for_each(|warning| output.warn(warning));
-    let (disk, judged) = args
+    let state = state::folder(asked_state)?;
+    let judged = args
         .believe
-        .believe(disk, false, Event::Mounted, asked_state.as_ref(), output)?;
+        .believe(args.believe.policy()?, &disk, false, &state, output)?;
     // Before the mount, so that no signal can come between.
     let mut signals = signal::endings()?;
     let ending = signals.handle();
     let shown = output::generation(disk.root(), disk.root_hash());
     let generation = disk.root().generation;
-    let mounted = mount(disk, &args.folder, args.allow_other, *output)?;
+    let mounted = mount(disk.clone(), &args.folder, args.allow_other, *output)?;
+    judged.log(&disk, Event::Mounted, "", &state, output);
+    drop(disk);
     let place = mounted.mountpoint().display();
     output.say(format!(
         "mounted generation {generation} of {} on {place}",

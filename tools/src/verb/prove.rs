@@ -1,5 +1,6 @@
 //! `holdall prove`: what shows that an image, a blob or a file is on a signed disk, without the disk.
 
+use crate::believe;
 use crate::exit::{Exit, ToolError};
 use crate::locate::{self, What};
 use crate::output::{self, Output};
@@ -29,10 +30,11 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
+pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     let what = locate::parse(&args.what)?;
     let disk = locate::disk(&args.medium, args.generation, None)?;
     locate::warn_of(&disk, output);
+    believe::warn_unaccepted(&disk, asked_state, output)?;
     let (kind, name) = match &what {
         What::Digest(digest) => (Kind::Blob, digest.to_digest()),
         What::Image(name) => (Kind::Image, name.to_string()),

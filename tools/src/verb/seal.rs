@@ -7,9 +7,10 @@ use crate::progress::Progress;
 use crate::signing::Key;
 use crate::{policy, signal, state};
 use holdall::generation::{self, Current};
+use holdall::ids::PageHash;
 use holdall::medium::{DirectoryMedium, Medium};
 use holdall::name::SignerName;
-use holdall::node::{SeenFolder, Sight};
+use holdall::node::{Seen, SeenFolder, Sight};
 use holdall::seal::{self, Sealing, Signing};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,9 @@ pub struct Args {
     /// When it should no longer be used: 2027-01-31, or 2027-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = policy::time)]
     expires: Option<i64>,
+    /// The root that the disk must have before it is sealed: what the last add said
+    #[arg(long, value_name = "HASH", value_parser = PageHash::from_hex)]
+    root: Option<PageHash>,
     /// Do not read the disk back before it is signed: what the device lost is then signed too. Custody says so
     #[arg(long)]
     no_readback: bool,
@@ -71,14 +75,18 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let medium: Arc<dyn Medium> = Arc::new(DirectoryMedium::open(&args.medium)?);
     let _lock = medium.lock()?;
     let before = generation::current(medium.as_ref(), None)?;
+    is_root(args.root, &before)?;
     let folder = SeenFolder::sealed(&state::folder(asked_state)?);
-    let (serial, known) = serial_of(args, &before, &folder)?;
-    if !known {
-        output.note(format!(
-            "this host has sealed nothing of series {:?} of {:?} yet: it gets serial {serial}. If another host has, give the next one with --serial",
-            before.root.series, before.root.origin
-        ));
-    }
+    let serial = if args.dry_run {
+        serial_of(
+            args,
+            &before,
+            &folder.look(&before.root.origin, &before.root.series),
+            output,
+        )?
+    } else {
+        reserve(args, &before, &folder, output)?
+    };
     let sealing = Sealing {
         serial,
         epoch: args.epoch.unwrap_or(before.root.epoch),
@@ -90,12 +98,8 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     if args.dry_run {
         return planned(args, &before, &sealing, &keys, output);
     }
-    let sealed = seal::seal(&medium, &sealing, &interrupted)?;
-    if !folder.is_begun() {
-        folder.begin()?;
-    }
-    // The serial is used up from here on, whatever becomes of the rest.
-    folder.note(&seen(&sealed.current.root, sealed.current.root_hash))?;
+    let sealed = seal::seal(&medium, &before, &sealing, &interrupted)?;
+    note_sealed(&folder, &sealed.current)?;
     let unsigned = |e: ToolError| ToolError::Unsigned {
         generation: sealed.current.root.generation.get(),
         error: Box::new(e),
@@ -175,10 +179,54 @@ pub fn named_keys(paths: &[PathBuf], signer: Option<SignerName>) -> Result<Vec<N
     Ok(keys)
 }
 
-/// The serial to seal with, and whether this host knew the series.
-fn serial_of(args: &Args, before: &Current, folder: &SeenFolder) -> Result<(u64, bool), ToolError> {
+/// Refuses a disk whose root is not the one that was named.
+pub fn is_root(named: Option<PageHash>, current: &Current) -> Result<(), ToolError> {
+    match named {
+        Some(root) if root != current.root_hash => Err(ToolError::Refused(format!(
+            "the disk's root is {}, not {root}: it is not the one that --root names",
+            current.root_hash
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the next serial of the series, so that no other disk gets it: it is used up from here on, whatever becomes of the rest.
+fn reserve(args: &Args, before: &Current, folder: &SeenFolder, output: &Output) -> Result<u64, ToolError> {
     let root = &before.root;
-    let (last, known) = match folder.look(&root.origin, &root.series) {
+    if !folder.is_begun() {
+        folder.begin()?;
+    }
+    let mut serial = 0;
+    folder.update::<ToolError>(&root.origin, &root.series, |sight| {
+        serial = serial_of(args, before, sight, output)?;
+        let epoch = match sight {
+            Sight::Seen(seen) => seen.epoch,
+            Sight::NoRecord | Sight::New | Sight::Bad(_) => 1,
+        };
+        Ok(Seen {
+            origin: root.origin.clone(),
+            series: root.series.clone(),
+            epoch: args.epoch.unwrap_or(root.epoch).max(epoch),
+            serial,
+            root: None,
+        })
+    })?;
+    Ok(serial)
+}
+
+/// Notes the root that got its serial; where another disk has got a higher one since, that stays.
+fn note_sealed(folder: &SeenFolder, sealed: &Current) -> Result<(), ToolError> {
+    let root = &sealed.root;
+    folder.update::<ToolError>(&root.origin, &root.series, |sight| match sight {
+        Sight::Seen(other) if other.serial > root.serial => Ok(other.clone()),
+        _ => Ok(seen(root, sealed.root_hash)),
+    })
+}
+
+/// The serial to seal with; says so where this host does not know the series.
+fn serial_of(args: &Args, before: &Current, sight: &Sight, output: &Output) -> Result<u64, ToolError> {
+    let root = &before.root;
+    let (last, known) = match sight {
         Sight::Seen(seen) => {
             let epoch = args.epoch.unwrap_or(root.epoch);
             if epoch < seen.epoch {
@@ -198,14 +246,23 @@ fn serial_of(args: &Args, before: &Current, folder: &SeenFolder) -> Result<(u64,
         }
     };
     let least = last.max(root.serial) + 1;
-    match args.serial {
-        Some(serial) if serial < least => Err(ToolError::Refused(format!(
-            "serial {serial} is used up: this disk is at {}, and this host has sealed {last}; {least} is the next",
-            root.serial
-        ))),
-        Some(serial) => Ok((serial, true)),
-        None => Ok((least, known)),
+    let serial = match args.serial {
+        Some(serial) if serial < least => {
+            return Err(ToolError::Refused(format!(
+                "serial {serial} is used up: this disk is at {}, and this host has sealed {last}; {least} is the next",
+                root.serial
+            )));
+        }
+        Some(serial) => return Ok(serial),
+        None => least,
+    };
+    if !known {
+        output.note(format!(
+            "this host has sealed nothing of series {:?} of {:?} yet: it gets serial {serial}. If another host has, give the next one with --serial",
+            root.series, root.origin
+        ));
     }
+    Ok(serial)
 }
 
 fn planned(

@@ -6,6 +6,7 @@ mod plugged;
 mod running;
 mod stopping;
 
+use crate::believe::Judged;
 use crate::exit::{Exit, ToolError};
 use crate::output::{self, Output};
 use crate::progress::Warnings;
@@ -89,7 +90,9 @@ pub struct Args {
 
 impl Args {
     /// Opens the disk, if it is the one to be trusted.
-    fn open(&self, asked_state: Option<&PathBuf>, output: &Output) -> Result<Disk, ToolError> {
+    fn open(&self, asked_state: Option<&PathBuf>, output: &Output) -> Result<(Disk, Judged), ToolError> {
+        // Read once: what is looked for here and what it is judged by is the same policy.
+        let policy = self.believe.policy()?;
         let rebuilt = match self.layer_cache {
             Some(most_bytes) => Some(RebuiltOptions {
                 folder: state::folder(asked_state.cloned())?.join("layers"),
@@ -108,23 +111,22 @@ impl Args {
                 )));
             }
             Some(_) => {}
-            None if self.vouched_for()? || self.snapshotter.is_none() || self.allow_unsigned => {}
+            None if policy.is_some() || self.snapshotter.is_none() || self.allow_unsigned => {}
             None => return Err(ToolError::Refused(UNSIGNED.to_owned())),
         }
-        let disk = self
+        let state = state::folder(asked_state.cloned())?;
+        let judged = self
             .believe
-            .believe(disk, self.root.is_some(), Event::Served, asked_state, output)?
-            .0;
-        Ok(disk)
-    }
-
-    /// Whether a policy says what is to be trusted.
-    fn vouched_for(&self) -> Result<bool, ToolError> {
-        Ok(self.believe.policy()?.is_some())
+            .believe(policy, &disk, self.root.is_some(), &state, output)?;
+        Ok((disk, judged))
     }
 
     fn check(&self) -> Result<(), ToolError> {
-        if self.snapshotter.is_some() && self.root.is_none() && !self.allow_unsigned && !self.vouched_for()? {
+        if self.snapshotter.is_some()
+            && self.root.is_none()
+            && !self.allow_unsigned
+            && self.believe.policy()?.is_none()
+        {
             return Err(ToolError::Refused(UNSIGNED.to_owned()));
         }
         Ok(())
@@ -210,9 +212,9 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     // containerd may be waiting for the snapshotter's socket: the node's other images do not need the disk.
     loader::notify_ready(loader.is_some());
     let open = || args.open(asked_state.as_ref(), output);
-    let disk = match &loader {
+    let (disk, judged) = match &loader {
         Some(_) => match loader::wait_for_disk(open, &args.medium, &stop, output)? {
-            Some(disk) => disk,
+            Some(opened) => opened,
             None => return Ok(Exit::Done),
         },
         None => open()?,
@@ -222,6 +224,13 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         .as_deref()
         .map(|folder| mount::mount(disk.clone(), folder, false, *output))
         .transpose()?;
+    judged.log(
+        &disk,
+        Event::Served,
+        "",
+        &state::folder(asked_state.clone())?,
+        output,
+    );
     let generation = disk.root().generation;
     heard(output.line(format!(
         "serving generation {generation} of {} on http://{address}",

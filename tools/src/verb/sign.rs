@@ -2,10 +2,11 @@
 
 use crate::believe::now;
 use crate::exit::{Exit, ToolError};
-use crate::output::{self, Output};
-use crate::verb::seal::{named_keys, read_back, sign_all, signed_by};
+use crate::output::{self, Output, one_line};
+use crate::verb::seal::{is_root, named_keys, read_back, sign_all, signed_by};
 use crate::{signal, signing, state};
 use holdall::generation;
+use holdall::ids::PageHash;
 use holdall::medium::{DirectoryMedium, Medium};
 use holdall::name::SignerName;
 use holdall::seal::{self, Signing};
@@ -34,6 +35,9 @@ pub struct Args {
     /// What the signature's file is named by [the key's comment; of a signature made elsewhere, the key's fingerprint]
     #[arg(long, value_name = "NAME", value_parser = SignerName::parse)]
     signer: Option<SignerName>,
+    /// The root that the disk must have: what `holdall seal` said where it was sealed
+    #[arg(long, value_name = "HASH", value_parser = PageHash::from_hex)]
+    root: Option<PageHash>,
     /// Do not read the disk back before it is signed. Custody says so
     #[arg(long)]
     no_readback: bool,
@@ -57,6 +61,17 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
             format!("what is damaged is not signed: {}", current.warnings.join("; ")),
         )));
     }
+    is_root(args.root, &current)?;
+    let root = &current.root;
+    output.note(format!(
+        "signing generation {} of {}, origin {}, series {}, serial {}: root {}",
+        root.generation,
+        args.medium.display(),
+        one_line(&root.origin),
+        one_line(&root.series),
+        root.serial,
+        current.root_hash
+    ));
     let (names, said) = match &args.signature {
         None => {
             for (_, name) in &keys {

@@ -22,7 +22,8 @@ use std::path::PathBuf;
   threshold = 2                         # so many distinct keys
   #signers = [\"*@release.example.org\"]  # whose signatures count here; of all, if it is left out
 
-With it, mount, serve and verify refuse what it does not accept, and disks that are older than one they have accepted.")]
+With it, mount, serve, verify, extract and cat refuse what it does not accept, and disks that are older than one they have accepted. A series is asked about until \
+it was set, or the record was begun.")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -132,7 +133,7 @@ fn show(asked: Option<&PathBuf>, folder: &SeenFolder, output: &Output) -> Result
     }
     if !folder.is_begun() {
         output.line(
-            "record   none: `holdall trust begin` on a new node, `holdall trust set` where it was lost",
+            "record   not begun, so that each series without a line below is asked about: `holdall trust begin` on a new node, `holdall trust set` where it was lost",
         )?;
     }
     for seen in &seen {

@@ -5,6 +5,7 @@ use super::stopping::Stop;
 use crate::exit::ToolError;
 use crate::output::{Output, printable};
 use holdall::index::Table;
+use holdall::medium::{DirectoryMedium, Medium as _, MediumFile, SlotNumber};
 use holdall::name::ImageName;
 use holdall::reader::Disk;
 use holdall_images::containerd::registration::{
@@ -91,20 +92,22 @@ pub fn default_mountpoint(path: &str) -> Result<PathBuf, ToolError> {
 
 /// Waits for a disk that is not plugged in yet; what is wrong with one that is ends the wait. None where it was
 /// asked to stop meanwhile.
-pub fn wait_for_disk(
-    open: impl Fn() -> Result<Disk, ToolError>,
+pub fn wait_for_disk<Opened>(
+    open: impl Fn() -> Result<Opened, ToolError>,
     medium: &Path,
     stop: &Stop,
     output: &Output,
-) -> Result<Option<Disk>, ToolError> {
-    let mut said = false;
+) -> Result<Option<Opened>, ToolError> {
+    let (mut said, mut was_there) = (false, false);
     loop {
         if stop.is_asked() {
             return Ok(None);
         }
         match open() {
-            Ok(disk) => return Ok(Some(disk)),
-            Err(error) if is_absent(&error) => {
+            Ok(opened) => return Ok(Some(opened)),
+            // A disk that is there and lacks something is a damaged one; between one look and the next it may have come.
+            Err(error) if is_absent(&error) && !(was_there && is_there(medium)) => {
+                was_there = is_there(medium);
                 if !said {
                     output.note(format!(
                         "{}: no disk yet ({error}); waiting for it",
@@ -120,7 +123,15 @@ pub fn wait_for_disk(
     }
 }
 
-/// Whether there is no disk at all, and not one that cannot be used.
+/// Whether a disk is there by what it is opened by.
+fn is_there(medium: &Path) -> bool {
+    let slot = |disk: DirectoryMedium| disk.len(MediumFile::Slot(SlotNumber::Zero));
+    DirectoryMedium::open(medium)
+        .and_then(slot)
+        .is_ok_and(|len| len.is_some())
+}
+
+/// Whether something is not there: the disk, or what it should have.
 fn is_absent(error: &ToolError) -> bool {
     error.store().is_some_and(|error| match error.root_cause() {
         holdall::Error::Missing { .. } => true,

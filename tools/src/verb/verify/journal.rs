@@ -153,6 +153,7 @@ pub struct Earlier {
 #[derive(Debug)]
 pub struct KeptJournal {
     path: PathBuf,
+    root: String,
     earlier: Option<Earlier>,
     writing: Mutex<Writing>,
 }
@@ -238,10 +239,16 @@ impl KeptJournal {
         }
         let journal = Self {
             path: path.clone(),
+            root: of.root.clone(),
             earlier,
             writing: Mutex::new(writing),
         };
         Ok(Some(Opened { journal, told }))
+    }
+
+    /// Whether it is kept of that root.
+    pub fn is_of(&self, root: &PageHash) -> bool {
+        self.root == root.to_hex()
     }
 
     /// What was taken over.

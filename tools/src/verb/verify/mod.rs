@@ -18,7 +18,7 @@ use crate::{locate, signal, state};
 use contents::Contents;
 use holdall::format::custody::Event;
 use holdall::generation;
-use holdall::medium::Medium;
+use holdall::medium::{Medium, MediumFile};
 use holdall::reader::{Disk, OpenOptions};
 use holdall::units::Generation;
 use holdall::verify::{self, Journal, Sample, VerifyOptions};
@@ -120,10 +120,26 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         }
     }
     let whole = !report.findings.is_damaged();
+    let exit = verify_images::exit(opened.images.as_deref(), whole);
     if whole && let Some((disk, judged)) = opened.judged {
-        judged.conclude(&disk, Event::Verified, &state, output)?;
+        // A disk of which an image is not signed as was asked is not accepted by anything else either.
+        if judged.verdict.refusal.is_some() || exit == Exit::Done {
+            judged.accept(&disk, &state, output)?;
+        }
+        if exit == Exit::Done {
+            judged.log(&disk, Event::Verified, &how(args), &state, output);
+        }
     }
-    Ok(verify_images::exit(opened.images.as_deref(), whole))
+    Ok(exit)
+}
+
+/// What was read, for the node's log.
+fn how(args: &Args) -> String {
+    match (args.full, args.sample) {
+        (true, _) => "in full".to_owned(),
+        (false, Some(frames)) => format!("a sample of {frames} frames"),
+        (false, None) => "all that is stored".to_owned(),
+    }
 }
 
 /// What an opened disk was judged by, besides damage.
@@ -218,12 +234,14 @@ fn check(
         journal: journal.map(|journal| Arc::clone(journal) as Arc<dyn Journal>),
     };
     let found = verify::verify(medium, &options, progress)?;
-    // Of the generation that was checked, though another may have been committed since.
-    let reading = OpenOptions {
-        generation: Some(found.generation),
-        ..OpenOptions::default()
-    };
-    let disk = Disk::open(Arc::clone(medium), &reading);
+    // What is said of the disk, kept of the run and judged is of the very ROOT that was read, whatever the medium has there since.
+    if journal.is_some_and(|journal| !journal.is_of(&found.root)) {
+        return Err(ToolError::Disk(holdall::Error::mismatch(
+            medium.place(MediumFile::Root(found.generation)),
+            "the ROOT that was there a moment before",
+        )));
+    }
+    let disk = Disk::at(Arc::clone(medium), found.current.clone(), &OpenOptions::default());
     let (audit, derivation) = match &disk {
         Ok(disk) => {
             let audit = audit::touched(disk, &found.damaged_blobs);
@@ -262,10 +280,9 @@ fn check(
         Ok(disk) if !args.report.is_empty() => Some(Contents::of(disk)),
         _ => None,
     };
-    let root = generation::read_root(medium.as_ref(), found.generation).ok();
-    let pack_bytes = root
-        .as_ref()
-        .and_then(|(root, _)| generation::pack_set(medium.as_ref(), root).ok())
+    let root = &found.current.root;
+    let pack_bytes = generation::pack_set(medium.as_ref(), root)
+        .ok()
         .map_or(0, |set| set.iter().map(|pack| u64::from(pack.pack_bytes)).sum());
     let warnings = progress.warnings().into_iter();
     let warnings = warnings.filter(|text| !found.damages.iter().any(|damage| damage.text == *text));
@@ -287,7 +304,7 @@ fn check(
             trees: derivation.taken_over,
         }),
         checks,
-        disk: root.map(|(root, hash)| report::Disk::of(&root, hash)),
+        disk: Some(report::Disk::of(root, found.root)),
         contents,
         signatures: judged.map_or_else(Vec::new, SignatureVerdict::all),
         trust: judged.map(Judged::as_json),
