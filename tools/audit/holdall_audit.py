@@ -22,7 +22,7 @@ Python, hence slow) decides which ROOT a slot names, custody, checks of pages, i
 Exit codes: 0 holds; 1 medium or arguments cannot be read; 3 malformed, damaged or of a
 format that is not read here; 6 a proof or signature does not hold.
 """
-import argparse, base64, hashlib, os, re, stat, struct, subprocess, sys, tempfile, time
+import argparse, base64, errno, hashlib, os, re, stat, struct, subprocess, sys, tempfile, time
 from collections import namedtuple
 
 FORMAT, NAMESPACE = "draft-6", "holdall-root@v1"
@@ -519,19 +519,6 @@ def check_blob(path, leaf):
 
 # ------------------------------------------------------------------ a medium's files and slots (sections 0, 3)
 
-def open_regular(path):
-    try:
-        need(stat.S_ISREG(os.lstat(path).st_mode), path, "is not a regular file")
-        return open(path, "rb")
-    except (FileNotFoundError, NotADirectoryError):
-        raise Fault(path, "missing") from None
-
-def read_file(path, most):
-    with open_regular(path) as file:
-        data = file.read(most + 1)
-    need(len(data) <= most, path, "longer than %d bytes" % most)
-    return data
-
 class Disk:
     def __init__(self, folder):
         self.folder, self.problems = folder, []
@@ -544,20 +531,53 @@ class Disk:
     def generation(self, number, *names):
         return self.path("generations", "%06d" % number, *names)
 
-    def names(self, *folder):
+    def descend(self, path, flags=0):
+        """Section 0: from the disk's folder on no symbolic link is followed, folder by folder, down to a descriptor."""
+        *above, last = os.path.relpath(path, self.folder).split(os.sep)
+        here = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            return sorted(os.listdir(self.path(*folder)))
-        except (FileNotFoundError, NotADirectoryError):
-            raise Fault(self.path(*folder), "missing") from None
+            for name in above:
+                here, left = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here), here
+                os.close(left)
+            return os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | flags, dir_fd=here)
+        except FileNotFoundError:
+            raise Fault(path, "missing") from None
+        except OSError as error:
+            need(error.errno not in (errno.ELOOP, errno.ENOTDIR), path, "a symbolic link, or what is no folder, is there or on the way")
+            raise
+        finally:
+            os.close(here)
+
+    def open(self, path):
+        number = self.descend(path)
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            os.close(number)
+            raise Fault(path, "is not a regular file")
+        return open(number, "rb")
+
+    def read(self, path, most):
+        with self.open(path) as file:
+            data = file.read(most + 1)
+        need(len(data) <= most, path, "longer than %d bytes" % most)
+        return data
+
+    def names(self, *folder, folders=False):
+        """What is in a folder, in order; with `folders` such alone."""
+        here = self.descend(self.path(*folder), os.O_DIRECTORY)
+        try:
+            with os.scandir(here) as entries:
+                return sorted(entry.name for entry in entries if not folders or entry.is_dir(follow_symlinks=False))
+        finally:
+            os.close(here)
 
     def generations(self):
         """Section 1: at least six decimal digits, no other padding; highest first. Other names are not the disk's."""
-        names = [name for name in self.names("generations") if re.fullmatch("[0-9]{6,10}", name)]
+        names = [name for name in self.names("generations", folders=True) if re.fullmatch("[0-9]{6,10}", name)]
         return sorted((int(name) for name in names if name == "%06d" % int(name)), reverse=True)
 
     def root(self, number):
         path = self.generation(number, "ROOT")
-        root = Root(read_file(path, MAX_ROOT), path)
+        root = Root(self.read(path, MAX_ROOT), path)
         need(root.generation == number, path, "is of generation %d" % root.generation)
         return root
 
@@ -569,7 +589,7 @@ class Disk:
 
 def read_slot(disk, path):
     """Section 3: None for a blank slot, the ROOT that a valid one names; a damaged one is a Fault."""
-    data = read_file(path, 4096)
+    data = disk.read(path, 4096)
     need(len(data) == 4096, path, "is not 4,096 bytes long")
     if data == bytes(4096):
         return None
@@ -579,7 +599,7 @@ def read_slot(disk, path):
     generation = int.from_bytes(data[40:44], "little")
     need(generation >= 1 and not any(data[76:4064]), path, "generation 0, or bytes that are not zero")
     name = disk.generation(generation, "ROOT")
-    text = read_file(name, MAX_ROOT)
+    text = disk.read(name, MAX_ROOT)
     need(blake3(text) == data[44:76], name, "is not the ROOT that %s names" % path)
     root = Root(text, name)
     need((root.generation, root.medium) == (generation, data[24:40]), name, "another generation or medium than the slot's")
@@ -632,7 +652,7 @@ def before(disk, root):
 def check_pack_set(disk, root):
     """The set against ROOT. Returns number -> (bytes of the file, leaf)."""
     path = disk.generation(root.generation, "packs")
-    data = read_file(path, 40 * root.packs)
+    data = disk.read(path, 40 * root.packs)
     need(len(data) == 40 * root.packs, path, "is not %d records long" % root.packs)
     records = [data[at:at + 40] for at in range(0, len(data), 40)]
     need(tree_hash([leaf_hash(record) for record in records]) == root.packs_hash, path, "tree hash is not that in ROOT")
@@ -645,7 +665,7 @@ def check_pack_set(disk, root):
 def check_pack(disk, root, number, size, leaf):
     """A pack's length, footer against the set, header, page list; its frames and tables are not read."""
     path = disk.path("packs", "%06d.pack" % number)
-    with open_regular(path) as file:
+    with disk.open(path) as file:
         need(size >= 192 and os.fstat(file.fileno()).st_size == size, path, "is not the %d bytes long that the set says" % size)
         head, _, foot = file.read(64), file.seek(size - 128), file.read(128)
         need(foot[96:] == leaf == blake3(foot[:96]), path, "footer is not the leaf in the pack set")
@@ -760,7 +780,7 @@ def check_references(leaves, root, place):
 
 def check_catalogue(disk, root, packs):
     path = disk.generation(root.generation, "catalogue")
-    with open_regular(path) as file:
+    with disk.open(path) as file:
         leaves = list(Catalogue(file, root, packs, path).leaves())
     check_references(leaves, root, path)
     return leaves
@@ -783,7 +803,7 @@ def check_custody(disk, roots):
     number, last = 0, None
     for root in roots:
         for i, path in enumerate(record_paths(disk, root)):
-            data, number = read_file(path, MAX_RECORD), number + 1
+            data, number = disk.read(path, MAX_RECORD), number + 1
             digest = blake3(data)
             need(i or digest == root.fields["custody"], path, "is not the record that ROOT names")
             record = read_lines(data, RECORD_LINES, MAX_RECORD, path)
@@ -818,7 +838,7 @@ def signature_files(disk, root):
     """Section 4.1: generations/N/ROOT.<signer>.sig."""
     names = [n for n in disk.names("generations", "%06d" % root.generation) if re.fullmatch("ROOT[.]%s[.]sig" % SIGNER, n)]
     need(len(names) <= MAX_SIGS, root.place, "more than %d signatures" % MAX_SIGS)
-    return [(name[5:-4], read_file(disk.generation(root.generation, name), MAX_SIG)) for name in names]
+    return [(name[5:-4], disk.read(disk.generation(root.generation, name), MAX_SIG)) for name in names]
 
 def check_disk(disk, trust, number=None):
     """Returns lines to print and the leaves; damaged slots are in disk.problems, all else is raised."""
