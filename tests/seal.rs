@@ -278,8 +278,8 @@ fn a_policy_says_who_counts_and_an_older_disk_is_a_rollback() {
     assert_eq!(said.json()["trust"]["counted"], 2);
     // Expired, not yet valid, for other namespaces, revoked, of another identity.
     for (line, says) in [
-        ("valid-before=20200101Z", "expired"),
-        ("valid-after=20990101Z", "counts from"),
+        ("valid-before=\"20200101Z\"", "expired"),
+        ("valid-after=\"20990101Z\"", "counts from"),
         ("namespaces=\"git\"", "not for disks"),
     ] {
         allow(&stage, &[("alice", ""), ("bob", line)]);

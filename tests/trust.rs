@@ -11,10 +11,14 @@
 
 mod stage;
 
+use holdall::format::root::Root;
+use holdall::node::Sight;
+use holdall::signature::{Found, Presence};
+use holdall::trust::{Accepted, AllowedSigner, Evidence, PatternList, Policy, judge};
 use stage::{Said, Stage};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const AUDIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/audit/holdall_audit.py");
 
@@ -109,5 +113,210 @@ fn a_link_in_place_of_a_folder_of_the_disk_leads_neither_reader_nor_writer_off_i
         std::fs::write(stage.path("more"), vec![8; 5_000]).unwrap();
         let _whatever_comes_of_it = stage.add(&[format!("file:{}", stage.path("more").display())]);
         assert_eq!(all_below(&outside), before, "{named}");
+    }
+}
+
+/// The ROOT that [`sealed`] seals, and its signature.
+fn root_and_signature(disk: &str) -> (PathBuf, PathBuf) {
+    let folder = Path::new(disk).join(format!("generations/{SEALED:06}"));
+    (folder.join("ROOT"), folder.join("ROOT.alice.sig"))
+}
+
+/// What OpenSSH makes of a list of allowed signers, a ROOT and its signature.
+fn openssh_takes(allowed: &Path, disk: &str, identity: &str, time: &str) -> bool {
+    let (root, signature) = root_and_signature(disk);
+    Command::new("ssh-keygen")
+        .args(["-Y", "verify", "-n", "holdall-root@v1", "-I", identity, "-f"])
+        .arg(allowed)
+        .arg("-s")
+        .arg(signature)
+        .arg(format!("-Overify-time={time}"))
+        .stdin(std::fs::File::open(root).unwrap())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+}
+
+/// What we make of it; an error where the list is refused.
+fn we_take(allowed: &Path, disk: &str, identity: &str, time: &str) -> Result<bool, String> {
+    let (root, signature) = root_and_signature(disk);
+    let root = Root::decode(&std::fs::read(root).unwrap(), "ROOT").unwrap();
+    let text = std::fs::read_to_string(allowed).unwrap();
+    let policy = Policy {
+        place: "a policy".to_owned(),
+        signers: AllowedSigner::parse_all(&text, "allowed").map_err(|e| e.to_string())?,
+        revoked: Vec::new(),
+        accepted: vec![Accepted {
+            origin: root.origin.clone(),
+            series: None,
+            threshold: 1,
+            signers: Some(PatternList::parse(identity)),
+        }],
+        presence: Presence::Nothing,
+        oldest: None,
+    };
+    let evidence = Evidence {
+        root_hash: root.hash(),
+        root,
+        signatures: vec![Found {
+            signer: holdall::name::SignerName::parse("alice").unwrap(),
+            armored: Ok(std::fs::read_to_string(signature).unwrap()),
+        }],
+        sealed: Vec::new(),
+    };
+    let time: jiff::Timestamp = time.parse().unwrap();
+    let verdict = judge(Some(&policy), &evidence, &Sight::New, true, time.as_second());
+    Ok(verdict.refusal.is_none())
+}
+
+#[test]
+fn a_line_of_allowed_signers_counts_where_it_counts_for_openssh() {
+    let (stage, disk) = sealed();
+    let public = std::fs::read_to_string(stage.path("alice.pub")).unwrap();
+    let key = public.rsplit_once(' ').unwrap().0;
+    let allowed = stage.path("allowed");
+    let mut taken = 0;
+    for line in [
+        "alice@example.org KEY",
+        "alice@example.org KEY a comment",
+        "\t alice@example.org \t KEY\r",
+        "alice@example.org,bob@example.org KEY",
+        "alice@example.org, KEY",
+        "*@example.org KEY",
+        "?lice@example.org KEY",
+        "\"alice@example.org\" KEY",
+        "\"alice@example.org\"KEY",
+        "\"*@example.org,!bob@example.org\" KEY",
+        "!alice@example.org KEY",
+        "!bob@example.org KEY",
+        "!alice@example.org,*@example.org KEY",
+        "*@example.org,!alice@example.org KEY",
+        "ALICE@example.org KEY",
+        "# alice@example.org KEY",
+        "alice@example.org",
+        "alice@example.org namespaces=\"holdall-root@v1\" KEY",
+        "alice@example.org NameSpaces=\"git,holdall-*\"  KEY",
+        "alice@example.org namespaces=\"git\" KEY",
+        "alice@example.org namespaces=\"!holdall-root@v1,*\" KEY",
+        "alice@example.org namespaces=\"*,!holdall-root@v1\" KEY",
+        "alice@example.org namespaces=\"!git,*\" KEY",
+        "alice@example.org namespaces=\"!git\" KEY",
+        "alice@example.org namespaces=\"\" KEY",
+        "alice@example.org namespaces=\",\" KEY",
+        "alice@example.org namespaces= KEY",
+        "alice@example.org namespaces KEY",
+        "alice@example.org namespaces=holdall-root@v1 KEY",
+        "alice@example.org namespaces=\"git\",namespaces=\"holdall-root@v1\" KEY",
+        "alice@example.org namespaces=\"holdall-root@v1\", KEY",
+        "alice@example.org ,namespaces=\"holdall-root@v1\" KEY",
+        "alice@example.org ,,namespaces=\"holdall-root@v1\" KEY",
+        "alice@example.org namespaces=\"a\\\"b,holdall-root@v1\" KEY",
+        "alice@example.org namespaces=\"a b,holdall-root@v1\" KEY",
+        "alice@example.org namespaces=\"holdall-root@v1 KEY",
+        "alice@example.org no-such-option KEY",
+        "alice@example.org no-such-option=\"a\" KEY",
+        "alice@example.org cert-authority KEY",
+        "alice@example.org valid-before=\"20260601Z\" KEY",
+        "alice@example.org valid-before=\"20260601utc\" KEY",
+        "alice@example.org valid-before=\"20260601UTC\" KEY",
+        "alice@example.org valid-before=\"20260601z\" KEY",
+        "alice@example.org valid-before=\"202606010000Z\" KEY",
+        "alice@example.org valid-before=\"20260531235959Z\" KEY",
+        "alice@example.org valid-before=\"20260601000000\" KEY",
+        "alice@example.org valid-before=\"2026060100Z\" KEY",
+        "alice@example.org valid-before=\"20260601ZZ\" KEY",
+        "alice@example.org valid-before=\"20260601GMT\" KEY",
+        "alice@example.org valid-before=\"\" KEY",
+        "alice@example.org valid-before=\"Z\" KEY",
+        "alice@example.org valid-before=20990101Z KEY",
+        "alice@example.org valid-before=\"20990101Z\", KEY",
+        "alice@example.org valid-before=\"20260601Z\",valid-before=\"20990101Z\" KEY",
+        "alice@example.org valid-after=\"20260601Z\" KEY",
+        "alice@example.org valid-after=\"19700101Z\" KEY",
+        "alice@example.org valid-after=\"20200101Z\",valid-after=\"20210101Z\" KEY",
+        "alice@example.org valid-after=\"20200101Z\",valid-before=\"20260601Z\" KEY",
+        "alice@example.org valid-after=\"20270101Z\",valid-before=\"20260601Z\" KEY",
+        "alice@example.org valid-after=\"20260601Z\",valid-before=\"20260601Z\" KEY",
+    ] {
+        std::fs::write(&allowed, line.replace("KEY", key) + "\n").unwrap();
+        for identity in ["alice@example.org", "bob@example.org", "carol@example.com"] {
+            for (theirs, ours) in [
+                ("20260531235959Z", "2026-05-31T23:59:59Z"),
+                ("20260601000000Z", "2026-06-01T00:00:00Z"),
+                ("20260601000001Z", "2026-06-01T00:00:01Z"),
+            ] {
+                let expected = openssh_takes(&allowed, &disk, identity, theirs);
+                let found = we_take(&allowed, &disk, identity, ours);
+                assert_eq!(
+                    found.clone().unwrap_or(false),
+                    expected,
+                    "{line} as {identity} at {ours}: {found:?}"
+                );
+                taken += usize::from(expected);
+            }
+        }
+    }
+    assert!(taken > 50, "{taken}");
+}
+
+#[test]
+fn a_time_without_zone_is_the_one_that_openssh_takes_it_for() {
+    let (stage, disk) = sealed();
+    let (root, signature) = root_and_signature(&disk);
+    let key = std::fs::read_to_string(stage.path("alice.pub")).unwrap();
+    let allowed = stage.path("allowed");
+    std::fs::write(
+        stage.path("policy.toml"),
+        "allowed_signers = \"allowed\"\n[[accept]]\norigin = \"build-7\"\n",
+    )
+    .unwrap();
+    let policy = stage.path("policy.toml");
+    stage.run(["trust", "begin"]).code(0);
+    // In this zone it is always summer.
+    for (zone, hours) in [("UTC0", 0), ("XST-5", 5), ("XST-5XDT-6,0/0,J365/25", 5)] {
+        for (seconds, expected) in [(-600, false), (600, true)] {
+            let at = jiff::Timestamp::now().as_second() + hours * 3600 + seconds;
+            let at = jiff::Timestamp::from_second(at).unwrap();
+            let time = at.strftime("%Y%m%d%H%M%S").to_string();
+            std::fs::write(
+                &allowed,
+                format!("alice@example.org valid-before=\"{time}\" {key}"),
+            )
+            .unwrap();
+            let theirs = Command::new("ssh-keygen")
+                .args([
+                    "-Y",
+                    "verify",
+                    "-n",
+                    "holdall-root@v1",
+                    "-I",
+                    "alice@example.org",
+                    "-f",
+                ])
+                .arg(&allowed)
+                .arg("-s")
+                .arg(&signature)
+                .env("TZ", zone)
+                .stdin(std::fs::File::open(&root).unwrap())
+                .stdout(Stdio::null())
+                .status()
+                .unwrap()
+                .success();
+            let ours = stage
+                .command([
+                    "verify",
+                    &disk,
+                    "--signatures",
+                    "--policy",
+                    policy.to_str().unwrap(),
+                ])
+                .env("TZ", zone)
+                .status()
+                .unwrap()
+                .success();
+            assert_eq!((theirs, ours), (expected, expected), "{zone} {seconds}");
+        }
     }
 }

@@ -399,7 +399,7 @@ fn judge_signature(
     match best {
         None => judged.note = format!("its key {} is none of the policy's", signed.fingerprint()),
         Some((signer, standing)) => {
-            judged.identity = Some(signer.name().to_owned());
+            judged.identity = Some(signer.name());
             match standing {
                 Err(why) => judged.note = why,
                 Ok(()) if keys.contains(signed.key()) => {
@@ -428,12 +428,17 @@ fn standing(
     if policy.revoked.contains(signed.key()) {
         return Err(format!("the key of {name} is revoked"));
     }
+    if !signer.is_somebody_s() {
+        return Err(format!(
+            "its key is nobody's: the policy says only whose it is not ({name})"
+        ));
+    }
     if !signer.may_sign() {
         return Err(format!(
             "the key of {name} is not for disks: its namespaces are others"
         ));
     }
-    if let Some(before) = signer.valid_before.filter(|before| now >= *before) {
+    if let Some(before) = signer.valid_before.filter(|before| now > *before) {
         return Err(format!("the key of {name} expired at {}", Time(before)));
     }
     if let Some(after) = signer.valid_after.filter(|after| now < *after) {

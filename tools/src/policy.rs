@@ -2,7 +2,7 @@
 
 use crate::exit::ToolError;
 use holdall::signature::Presence;
-use holdall::trust::{Accepted, AllowedSigner, Policy};
+use holdall::trust::{Accepted, AllowedSigner, PatternList, Policy};
 use serde::Deserialize;
 use ssh_key::PublicKey;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ pub fn read(path: &Path) -> Result<Policy, ToolError> {
                 origin: accept.origin,
                 series: accept.series,
                 threshold: accept.threshold,
-                signers: accept.signers,
+                signers: accept.signers.map(|names| PatternList::parse(&names.join(","))),
             })
             .collect(),
         presence: match file.presence {

@@ -124,7 +124,7 @@ fn show(asked: Option<&PathBuf>, folder: &SeenFolder, output: &Output) -> Result
                     accepted.threshold,
                     accepted.signers.as_ref().map_or_else(
                         || format!("{} allowed signers", policy.signers.len()),
-                        |signers| signers.join(", ")
+                        |signers| signers.iter().collect::<Vec<_>>().join(", ")
                     )
                 ))?;
             }
@@ -148,9 +148,10 @@ fn show(asked: Option<&PathBuf>, folder: &SeenFolder, output: &Output) -> Result
     output.result(&json!({
         "policy": policy.as_ref().map(|policy| json!({
             "place": policy.place,
-            "signers": policy.signers.iter().map(|s| json!({ "principals": s.principals, "valid_before": s.valid_before })).collect::<Vec<_>>(),
+            "signers": policy.signers.iter().map(|s| json!({ "principals": s.principals.iter().collect::<Vec<_>>(), "valid_before": s.valid_before })).collect::<Vec<_>>(),
             "accepts": policy.accepted.iter().map(|a| json!({
-                "origin": a.origin, "series": a.series, "threshold": a.threshold, "signers": a.signers,
+                "origin": a.origin, "series": a.series, "threshold": a.threshold,
+                "signers": a.signers.as_ref().map(|signers| signers.iter().collect::<Vec<_>>()),
             })).collect::<Vec<_>>(),
         })),
         "begun": folder.is_begun(),
