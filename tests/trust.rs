@@ -320,3 +320,50 @@ fn a_time_without_zone_is_the_one_that_openssh_takes_it_for() {
         }
     }
 }
+
+#[test]
+fn a_policy_leaves_out_whom_it_denies_and_has_one_table_for_a_series() {
+    let (stage, disk) = sealed();
+    let public = std::fs::read_to_string(stage.path("alice.pub")).unwrap();
+    std::fs::write(stage.path("allowed"), format!("alice@example.org {public}")).unwrap();
+    stage.run(["trust", "begin"]).code(0);
+    let judged = |tables: &str| {
+        let policy = stage.path("policy.toml");
+        std::fs::write(&policy, format!("allowed_signers = \"allowed\"\n{tables}")).unwrap();
+        stage.run([
+            "verify",
+            &disk,
+            "--signatures",
+            "--policy",
+            policy.to_str().unwrap(),
+        ])
+    };
+    let of_prod = "[[accept]]\norigin = \"build-7\"\nseries = \"prod\"\n";
+    for (signers, code) in [
+        ("[\"*@example.org\"]", 0),
+        ("[\"!bob@example.org\", \"*@example.org\"]", 0),
+        ("[\"!alice@example.org\", \"*@example.org\"]", 6),
+        ("[\"*@example.org\", \"!alice@example.org\"]", 6),
+        ("[\"!bob@example.org\"]", 6),
+        ("[]", 6),
+    ] {
+        let said = judged(&format!("{of_prod}signers = {signers}\n")).code(code);
+        if code == 6 {
+            said.says("not among those who sign this series");
+        }
+    }
+    judged(&format!("{of_prod}threshold = 2\n{of_prod}"))
+        .code(4)
+        .says("two [[accept]] tables are for series \"prod\" of origin \"build-7\"");
+    let of_all = "[[accept]]\norigin = \"build-7\"\n";
+    judged(&format!("{of_all}threshold = 2\n{of_all}"))
+        .code(4)
+        .says("all series of origin \"build-7\"");
+    judged(&format!("{of_all}threshold = 2\n{of_prod}")).code(0);
+    judged(&format!("{of_prod}treshold = 2\n"))
+        .code(4)
+        .says("treshold");
+    judged(&format!("oldst = \"2026-01-01\"\n{of_prod}"))
+        .code(4)
+        .says("oldst");
+}
