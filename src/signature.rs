@@ -15,6 +15,10 @@ use std::fmt;
 /// What a signature is for: one that was made for anything else does not count.
 pub const NAMESPACE: &str = "holdall-root@v1";
 
+/// The authenticator's flags: somebody was present; and was verified.
+const PRESENT: u8 = 0b001;
+const VERIFIED: u8 = 0b100;
+
 /// What a FIDO authenticator says of the person before it, least first. Other keys say nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Presence {
@@ -107,9 +111,10 @@ pub fn check(root: &[u8], armored: &[u8]) -> std::result::Result<Signed, Signatu
     let presence = if key.is_sk_ed25519() || key.is_sk_ecdsa_p256() {
         // A FIDO signature ends with the authenticator's flags and its counter (PROTOCOL.u2f); they are signed too.
         let flags = signature.signature_bytes().iter().rev().nth(4).copied();
-        match flags.unwrap_or_default() {
-            flags if flags & 0b100 != 0 => Presence::Verified,
-            flags if flags & 0b001 != 0 => Presence::Touched,
+        match flags.unwrap_or_default() & (PRESENT | VERIFIED) {
+            PRESENT => Presence::Touched,
+            flags if flags == PRESENT | VERIFIED => Presence::Verified,
+            // Verified without being present: no authenticator says so, and nothing can be made of it.
             _ => Presence::Nothing,
         }
     } else {

@@ -517,6 +517,8 @@ fn a_fido_key_counts_as_far_as_its_authenticator_vouches_for_somebody() {
         (1, "presence = \"present\"", 0),
         (1, "presence = \"verified\"", 6),
         (5, "presence = \"verified\"", 0),
+        (4, "presence = \"verified\"", 6),
+        (4, "presence = \"present\"", 6),
     ] {
         let (public, armored) = by_authenticator(&soft, &root, flags, flags);
         std::fs::write(stage.path("soft.pub"), &public).unwrap();
