@@ -11,8 +11,12 @@
 
 mod stage;
 
+use base64::Engine as _;
+use holdall::format::catalogue::Kind;
 use holdall::format::root::Root;
+use holdall::medium::DirectoryMedium;
 use holdall::node::Sight;
+use holdall::reader::{Disk, OpenOptions};
 use holdall::signature::{Found, Presence};
 use holdall::trust::{Accepted, AllowedSigner, Evidence, PatternList, Policy, judge};
 use stage::{Said, Stage};
@@ -366,4 +370,60 @@ fn a_policy_leaves_out_whom_it_denies_and_has_one_table_for_a_series() {
     judged(&format!("oldst = \"2026-01-01\"\n{of_prod}"))
         .code(4)
         .says("oldst");
+}
+
+#[test]
+fn a_name_in_a_proof_does_not_make_lines_of_its_own() {
+    let (stage, disk) = sealed();
+    let name = "a\nsigned   bob (bob@example.org): counts\n\u{202e}b";
+    std::fs::write(stage.path(name), b"x").unwrap();
+    stage
+        .add(&[format!("file:{}", stage.path(name).display())])
+        .code(0);
+    stage
+        .run(["seal", &disk, "--key", stage.path("alice").to_str().unwrap()])
+        .code(0);
+    let proof = stage.path("proof");
+    let proof = proof.to_str().unwrap();
+    let made = stage
+        .run(["prove", &disk, &format!("files/{name}"), "-o", proof])
+        .code(0);
+    let checked = stage.run(["check-proof", proof]).code(0);
+    for said in [made.out, checked.out, audit(&["proof", proof]).code(0).out] {
+        assert!(said.contains("bob@example.org"), "{said}");
+        assert!(
+            !said.lines().any(|line| line.starts_with("signed   bob")),
+            "{said}"
+        );
+        assert!(!said.contains('\u{202e}'), "{said}");
+    }
+}
+
+#[test]
+fn nothing_is_the_file_of_a_proof_that_speaks_of_no_bytes() {
+    let (stage, disk) = sealed();
+    let medium = std::sync::Arc::new(DirectoryMedium::open(Path::new(&disk)).unwrap());
+    let opened = Disk::open(medium, &OpenOptions::default()).unwrap();
+    let proof = holdall::seal::prove(&opened, Kind::Files, "files")
+        .unwrap()
+        .unwrap();
+    let text = proof.encode();
+    // The leaf's SHA-256 and size are those of the tree's reference, which ends it.
+    let leaf = text.lines().find_map(|line| line.strip_prefix("leaf ")).unwrap();
+    let leaf = base64::engine::general_purpose::STANDARD.decode(leaf).unwrap();
+    let (proof, blob) = (stage.path("proof"), stage.path("blob"));
+    std::fs::write(&proof, &text).unwrap();
+    std::fs::write(&blob, &leaf[leaf.len() - 57..]).unwrap();
+    let (proof, blob) = (proof.to_str().unwrap(), blob.to_str().unwrap());
+    stage
+        .run(["check-proof", proof])
+        .code(0)
+        .says("proves   tree files");
+    stage
+        .run(["check-proof", proof, "--blob", blob])
+        .code(6)
+        .says("no bytes of its own");
+    audit(&["proof", proof, "--blob", blob])
+        .code(6)
+        .says("does not speak of a file's bytes");
 }

@@ -1,7 +1,7 @@
 //! `holdall trust`: the policy of this node, and what it has accepted.
 
 use crate::exit::{Exit, ToolError};
-use crate::output::Output;
+use crate::output::{Output, one_line};
 use crate::{policy, state};
 use holdall::ids::PageHash;
 use holdall::node::{Seen, SeenFolder};
@@ -91,7 +91,9 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
             };
             folder.set(&seen)?;
             output.say(format!(
-                "series {series} of {origin}: disks below epoch {epoch}, serial {serial} are refused"
+                "series {} of {}: disks below epoch {epoch}, serial {serial} are refused",
+                one_line(series),
+                one_line(origin)
             ))?;
             output.result(&as_json(&seen))?;
             Ok(Exit::Done)
@@ -119,12 +121,15 @@ fn show(asked: Option<&PathBuf>, folder: &SeenFolder, output: &Output) -> Result
             for accepted in &policy.accepted {
                 output.line(format!(
                     "accepts  {}, {}: {} of {}",
-                    accepted.origin,
-                    accepted.series.as_deref().unwrap_or("any series"),
+                    one_line(&accepted.origin),
+                    accepted
+                        .series
+                        .as_deref()
+                        .map_or_else(|| "any series".to_owned(), one_line),
                     accepted.threshold,
                     accepted.signers.as_ref().map_or_else(
                         || format!("{} allowed signers", policy.signers.len()),
-                        |signers| signers.iter().collect::<Vec<_>>().join(", ")
+                        |signers| one_line(&signers.iter().collect::<Vec<_>>().join(", "))
                     )
                 ))?;
             }
@@ -141,7 +146,10 @@ fn show(asked: Option<&PathBuf>, folder: &SeenFolder, output: &Output) -> Result
             .map_or_else(|| "any root".to_owned(), |root| root.to_hex());
         output.line(format!(
             "seen     {}, {}: epoch {}, serial {}, {root}",
-            seen.origin, seen.series, seen.epoch, seen.serial
+            one_line(&seen.origin),
+            one_line(&seen.series),
+            seen.epoch,
+            seen.serial
         ))?;
     }
     bad.iter().for_each(|why| output.warn(why));
