@@ -163,17 +163,32 @@ impl Found {
     }
 }
 
-/// The signatures that lie beside a generation's ROOT, by name; of more than 64, the first ones. Only the folder itself may fail.
-pub fn read_all(medium: &dyn Medium, generation: Generation) -> Result<Vec<Found>> {
+/// The signatures that lie beside a ROOT.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// Those that were read, by name.
+    pub found: Vec<Found>,
+    /// How many more there are, which were not.
+    pub unread: u64,
+}
+
+/// The signatures that lie beside a generation's ROOT; of more than 64, the first ones by name. Only the folder itself may fail.
+pub fn beside(medium: &dyn Medium, generation: Generation) -> Result<Beside> {
     let names = medium.signatures(generation)?;
-    Ok(names
-        .into_iter()
-        .take(SIGNATURES_MAX)
-        .map(|signer| Found {
-            signer,
-            armored: read(medium, MediumFile::Signature(generation, signer)),
-        })
-        .collect())
+    let unread = len64(names.len().saturating_sub(SIGNATURES_MAX));
+    let found = names.into_iter().take(SIGNATURES_MAX).map(|signer| Found {
+        signer,
+        armored: read(medium, MediumFile::Signature(generation, signer)),
+    });
+    Ok(Beside {
+        found: found.collect(),
+        unread,
+    })
+}
+
+/// The same, for who has nobody to tell that there are more.
+pub fn read_all(medium: &dyn Medium, generation: Generation) -> Result<Vec<Found>> {
+    Ok(beside(medium, generation)?.found)
 }
 
 fn read(medium: &dyn Medium, file: MediumFile) -> std::result::Result<String, SignatureFault> {

@@ -168,6 +168,7 @@ fn we_take(allowed: &Path, disk: &str, identity: &str, time: &str) -> Result<boo
             signer: holdall::name::SignerName::parse("alice").unwrap(),
             armored: Ok(std::fs::read_to_string(signature).unwrap()),
         }],
+        unread: 0,
         sealed: Vec::new(),
     };
     let time: jiff::Timestamp = time.parse().unwrap();
@@ -426,4 +427,66 @@ fn nothing_is_the_file_of_a_proof_that_speaks_of_no_bytes() {
     audit(&["proof", proof, "--blob", blob])
         .code(6)
         .says("does not speak of a file's bytes");
+}
+
+#[test]
+fn signatures_that_are_none_are_named_and_hide_no_others_without_a_word() {
+    let (stage, disk) = sealed();
+    let public = std::fs::read_to_string(stage.path("alice.pub")).unwrap();
+    let allowed = stage.path("allowed");
+    std::fs::write(&allowed, format!("alice@example.org {public}")).unwrap();
+    std::fs::write(
+        stage.path("policy.toml"),
+        "allowed_signers = \"allowed\"\n[[accept]]\norigin = \"build-7\"\n",
+    )
+    .unwrap();
+    let policy = stage.path("policy.toml");
+    let (policy, allowed) = (policy.to_str().unwrap(), allowed.to_str().unwrap());
+    stage.run(["trust", "begin"]).code(0);
+    let judged = || stage.run(["verify", &disk, "--signatures", "--policy", policy]);
+    let audited = || audit(&["disk", &disk, "--allowed-signers", allowed]);
+    let beside = |name: &str| {
+        root_and_signature(&disk)
+            .1
+            .with_file_name(format!("ROOT.{name}.sig"))
+    };
+    // A text that is no signature, one that is too long, a folder and a link: alice's counts all the same.
+    std::fs::write(beside("junk"), "-----BEGIN SSH SIGNATURE-----\n").unwrap();
+    std::fs::write(beside("long"), vec![b'x'; 20_000]).unwrap();
+    std::fs::create_dir(beside("folder")).unwrap();
+    symlink("ROOT", beside("link")).unwrap();
+    for said in [judged().code(0), audited().code(0)] {
+        for name in ["junk", "long", "folder", "link"] {
+            let line = said
+                .out
+                .lines()
+                .find(|line| line.contains(name))
+                .unwrap_or_default();
+            assert!(
+                !line.contains("counts") && !line.contains("holds"),
+                "{name}: {said:?}"
+            );
+            assert!(!line.is_empty(), "{name}: {said:?}");
+        }
+    }
+    // So many that hers is not among the first by name.
+    for n in 0..64 {
+        std::fs::write(beside(&format!("a{n:02}")), "junk").unwrap();
+    }
+    judged()
+        .code(6)
+        .says("the first 64 by name were read, and 5 were not");
+    audited().code(6);
+    audit(&["disk", &disk])
+        .code(0)
+        .says("69 files, of which the first 64 by name were read");
+    // Without those that come before hers by the order of names, though not by that of files.
+    for n in 1..64 {
+        std::fs::remove_file(beside(&format!("a{n:02}"))).unwrap();
+    }
+    for n in 1..64 {
+        std::fs::write(beside(&format!("alice-{n}")), "junk").unwrap();
+    }
+    judged().code(0);
+    audited().code(0);
 }

@@ -10,6 +10,7 @@ What is NOT checked:
     shows what the disk commits to, not that every blob on it can be read;
   * of packs: header, length, footer, page list; not the tables that the page list hashes;
   * places lie within the frames of a listed pack: what is found there is not looked at;
+  * a signature that does not hold is named, and does not count: it is no fault of the disk's;
   * nothing tells whether signatures, or the newest `custody.NNN` records, were taken away;
     nothing covers a signer's label (`signature alice`, `ROOT.alice.sig`): who signed is
     said by the key; nothing covers the last custody record of the current generation;
@@ -20,7 +21,7 @@ What is NOT checked:
 SHA-256 decides what a leaf, the catalogue, the pack set and a proof are; BLAKE3 (below, in
 Python, hence slow) decides which ROOT a slot names, custody, checks of pages, inline bytes.
 Exit codes: 0 holds; 1 medium or arguments cannot be read; 3 malformed, damaged or of a
-format that is not read here; 6 a proof or signature does not hold.
+format that is not read here; 6 a proof does not hold, or too few signatures do.
 """
 import argparse, base64, errno, hashlib, os, re, stat, struct, subprocess, sys, tempfile, time
 from collections import namedtuple
@@ -411,7 +412,7 @@ def check_signature(message, armor, trust, place):
         path = os.path.join(folder, "signature")
         with open(path, "wb") as file:
             file.write(armor)
-        # First by itself: a signature that is not one of ROOT is an error even where its signer would not count.
+        # First by itself: what is wrong with a signature is told apart from whose it is.
         text = ssh_keygen("check-novalidate", "-n", NAMESPACE, "-s", path, message=message)
         key = re.search("SHA256:[A-Za-z0-9+/]{43}", text or "")
         if not key:
@@ -425,13 +426,22 @@ def check_signature(message, armor, trust, place):
                 return key.group(), identity
     return key.group(), None
 
-def check_signatures(root, signatures, trust):
-    """Section 4.1. Who signed is said by the key alone, so distinct keys count. `signatures`: (label, armor)."""
-    if signatures and not root.sealed:
-        raise DoesNotHold(root.place, "an open generation is signed")
+def check_signatures(root, signatures, unread, trust):
+    """Section 4.1. Who signed is said by the key alone, so distinct keys count. `signatures`: (label, armor, or why there is none)."""
     lines, keys = [], set()
+    if unread:
+        lines.append("signatures  %d files, of which the first %d by name were read" % (len(signatures) + unread, len(signatures)))
     for label, armor in signatures:
-        key, identity = check_signature(root.data, armor, trust, "signature " + label)
+        place = "signature " + label
+        try:
+            need(isinstance(armor, bytes), place, armor)
+            need(root.sealed, place, "of an open generation")
+            key, identity = check_signature(root.data, armor, trust, place)
+        except Unreadable:
+            raise                                  # ssh-keygen does not run: nothing is known of any
+        except Fault as why:
+            lines.append("signature   %s: does not count: %s" % (label, why))
+            continue
         who = "of " + identity if identity else "by nobody who counts" if trust.allowed else "nobody demanded"
         lines.append("signature   %s: holds, key %s, %s" % (label, key, printable(who)))
         keys.update([key] if identity else [])
@@ -487,6 +497,7 @@ def read_proof(data, place):
     while lines.at < len(lines.rows):
         signatures.append(lines.signature())
         need(len(signatures) <= MAX_SIGS, place, "more than %d signatures" % MAX_SIGS)
+        need(len(signatures[-1][1]) <= MAX_SIG, place, "a signature above %d bytes" % MAX_SIG)
     labels = [label for label, _ in signatures]
     need(labels == sorted(set(labels)), place, "signers do not ascend, or one stands twice")
     return index, leaf, path, root, signatures
@@ -502,7 +513,7 @@ def check_proof(data, place, trust, demanded=None):
         raise DoesNotHold(place, "ROOT is %s, not the one demanded" % root.hash.hex())
     lines = ["kind        " + KINDS[leaf.kind], "name        " + printable(leaf.name), "media type  " + printable(leaf.media or "-"),
              "sha256      " + leaf.sha256.hex(), "size        %d" % leaf.size, "leaf        %d of %d" % (index, root.leaves)]
-    return leaf, lines + root.report() + check_signatures(root, signatures, trust)
+    return leaf, lines + root.report() + check_signatures(root, signatures, 0, trust)
 
 def check_blob(path, leaf):
     """Section 15: a blob, manifest or file belongs to a proof if it has that SHA-256 and size."""
@@ -835,15 +846,20 @@ def choose(disk, number):
     return root
 
 def signature_files(disk, root):
-    """Section 4.1: generations/N/ROOT.<signer>.sig."""
-    names = [n for n in disk.names("generations", "%06d" % root.generation) if re.fullmatch("ROOT[.]%s[.]sig" % SIGNER, n)]
-    need(len(names) <= MAX_SIGS, root.place, "more than %d signatures" % MAX_SIGS)
-    return [(name[5:-4], disk.read(disk.generation(root.generation, name), MAX_SIG)) for name in names]
+    """Section 4.1: generations/N/ROOT.<signer>.sig, the first 64 by signer, each its text or why there is none; and how many more there are."""
+    matches = (re.fullmatch("ROOT[.](%s)[.]sig" % SIGNER, name) for name in disk.names("generations", "%06d" % root.generation))
+    labels, found = sorted(match.group(1) for match in matches if match), []
+    for label in labels[:MAX_SIGS]:
+        try:
+            found.append((label, disk.read(disk.generation(root.generation, "ROOT.%s.sig" % label), MAX_SIG)))
+        except (Fault, OSError) as why:
+            found.append((label, why))
+    return found, len(labels) - len(found)
 
 def check_disk(disk, trust, number=None):
     """Returns lines to print and the leaves; damaged slots are in disk.problems, all else is raised."""
     root = choose(disk, number)
-    lines = root.report() + check_signatures(root, signature_files(disk, root), trust)
+    lines = root.report() + check_signatures(root, *signature_files(disk, root), trust)
     packs = check_pack_set(disk, root)
     leaves = check_catalogue(disk, root, packs)
     for pack, (size, leaf) in packs.items():

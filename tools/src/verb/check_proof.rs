@@ -86,6 +86,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
                 armored: Ok(armored.clone()),
             })
             .collect(),
+        unread: 0,
         sealed: Vec::new(),
     };
     let policy = args.believe.policy()?;
