@@ -490,3 +490,57 @@ fn signatures_that_are_none_are_named_and_hide_no_others_without_a_word() {
     judged().code(0);
     audited().code(0);
 }
+
+#[test]
+fn a_root_is_refused_for_the_same_reasons_by_both_readers() {
+    let (stage, disk) = sealed();
+    let text = std::fs::read_to_string(root_and_signature(&disk).0).unwrap();
+    let proof = stage.path("proof");
+    let made = stage
+        .run(["prove", &disk, "files/file", "-o", proof.to_str().unwrap()])
+        .code(0);
+    assert!(made.err.is_empty(), "{made:?}");
+    let proven = std::fs::read_to_string(&proof).unwrap();
+    let packs = text.lines().find(|line| line.starts_with("packs ")).unwrap();
+    let many = packs.replacen("packs 1", "packs 1048577", 1);
+    let mut changes = vec![
+        ("epoch 1".to_owned(), "epoch 0".to_owned()),
+        (format!("serial {SEALED}"), "serial 0".to_owned()),
+        (format!("generation {SEALED}"), "generation 0".to_owned()),
+        (packs.to_owned(), many),
+    ];
+    for origin in [
+        "build\u{a0}",
+        "\u{3000}build",
+        "\u{2007}build",
+        "bu\u{202e}ild",
+        "bu\u{2066}ild",
+        "bu\u{200b}ild",
+        "bu\u{feff}ild",
+        "bu\u{2028}ild",
+        "bu\u{2029}ild",
+        "bu\u{ad}ild",
+        "bu\u{e0061}ild",
+        "bu\u{85}ild",
+    ] {
+        changes.push(("origin build-7".to_owned(), format!("origin {origin}")));
+    }
+    for (from, to) in changes {
+        assert!(proven.contains(&from), "{from}");
+        std::fs::write(&proof, proven.replacen(&from, &to, 1)).unwrap();
+        let path = proof.to_str().unwrap();
+        stage.run(["check-proof", path]).code(3);
+        audit(&["proof", path]).code(3);
+    }
+    for origin in ["b\u{fc}ild 7", "bu\u{a0}ild", "\u{5de5}\u{5834}"] {
+        std::fs::write(
+            &proof,
+            proven.replacen("origin build-7", &format!("origin {origin}"), 1),
+        )
+        .unwrap();
+        let path = proof.to_str().unwrap();
+        stage.run(["check-proof", path]).code(0);
+        // A ROOT that its signer has not signed.
+        audit(&["proof", path]).code(0).says("does not count");
+    }
+}

@@ -185,10 +185,14 @@ def unbase64(text, place):
     need(base64.b64encode(data) == text, place, "base64 that is not in its only form")
     return data
 
+UNSEEN = ("\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+          "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f")
+
 def free_text(text, place):
-    """Section 4, `origin`: 1 to 255 bytes, no control characters, no space at either end."""
-    need(1 <= len(text.encode()) <= 255 and text == text.strip(" "), place, "not 1 to 255 bytes without outer spaces")
-    need(not re.search("[\0-\x1f\x7f-\x9f]", text), place, "a control character")
+    """Section 4, a label: 1 to 255 bytes, nothing that controls or is not seen, no white space at either end."""
+    need(not re.search("[\0-\x1f\x7f-\x9f%s]" % UNSEEN, text), place, "a character that controls or is not seen")
+    # What strip() takes is White_Space, and U+001C to 001F, which are refused above.
+    need(1 <= len(text.encode()) <= 255 and text == text.strip(), place, "not 1 to 255 bytes without outer spaces")
     return text
 
 def check_format(data, place):
