@@ -20,7 +20,7 @@ use std::path::PathBuf;
   origin = \"build-7\"                    # as `holdall init --origin` had it
   series = \"production\"                 # all series of this origin, if it is left out
   threshold = 2                         # so many distinct keys
-  #signers = [\"*@release.example.org\"]  # whose signatures count here; of all, if it is left out
+  #signers = [\"*@release.example.org\"]  # whose signatures count here (\"!bob@*\" leaves him out); of all, if it is left out
 
 With it, mount, serve and verify refuse what it does not accept, and disks that are older than one they have accepted.")]
 pub struct Args {
