@@ -15,6 +15,10 @@ use std::fmt;
 /// What a signature is for: one that was made for anything else does not count.
 pub const NAMESPACE: &str = "holdall-root@v1";
 
+/// The authenticator's flags: somebody was present; and was verified.
+const PRESENT: u8 = 0b001;
+const VERIFIED: u8 = 0b100;
+
 /// What a FIDO authenticator says of the person before it, least first. Other keys say nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Presence {
@@ -107,9 +111,10 @@ pub fn check(root: &[u8], armored: &[u8]) -> std::result::Result<Signed, Signatu
     let presence = if key.is_sk_ed25519() || key.is_sk_ecdsa_p256() {
         // A FIDO signature ends with the authenticator's flags and its counter (PROTOCOL.u2f); they are signed too.
         let flags = signature.signature_bytes().iter().rev().nth(4).copied();
-        match flags.unwrap_or_default() {
-            flags if flags & 0b100 != 0 => Presence::Verified,
-            flags if flags & 0b001 != 0 => Presence::Touched,
+        match flags.unwrap_or_default() & (PRESENT | VERIFIED) {
+            PRESENT => Presence::Touched,
+            flags if flags == PRESENT | VERIFIED => Presence::Verified,
+            // Verified without being present: no authenticator says so, and nothing can be made of it.
             _ => Presence::Nothing,
         }
     } else {
@@ -158,17 +163,32 @@ impl Found {
     }
 }
 
-/// The signatures that lie beside a generation's ROOT, by name; of more than 64, the first ones. Only the folder itself may fail.
-pub fn read_all(medium: &dyn Medium, generation: Generation) -> Result<Vec<Found>> {
+/// The signatures that lie beside a ROOT.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// Those that were read, by name.
+    pub found: Vec<Found>,
+    /// How many more there are, which were not.
+    pub unread: u64,
+}
+
+/// The signatures that lie beside a generation's ROOT; of more than 64, the first ones by name. Only the folder itself may fail.
+pub fn beside(medium: &dyn Medium, generation: Generation) -> Result<Beside> {
     let names = medium.signatures(generation)?;
-    Ok(names
-        .into_iter()
-        .take(SIGNATURES_MAX)
-        .map(|signer| Found {
-            signer,
-            armored: read(medium, MediumFile::Signature(generation, signer)),
-        })
-        .collect())
+    let unread = len64(names.len().saturating_sub(SIGNATURES_MAX));
+    let found = names.into_iter().take(SIGNATURES_MAX).map(|signer| Found {
+        signer,
+        armored: read(medium, MediumFile::Signature(generation, signer)),
+    });
+    Ok(Beside {
+        found: found.collect(),
+        unread,
+    })
+}
+
+/// The same, for who has nobody to tell that there are more.
+pub fn read_all(medium: &dyn Medium, generation: Generation) -> Result<Vec<Found>> {
+    Ok(beside(medium, generation)?.found)
 }
 
 fn read(medium: &dyn Medium, file: MediumFile) -> std::result::Result<String, SignatureFault> {

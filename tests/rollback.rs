@@ -370,7 +370,7 @@ fn signatures_that_do_not_count_count_nowhere() {
     ground.expect(&few, refused, &["1 of the 2 distinct keys"]);
     let both = ground.disk("build-7", "prod", (6, 1), &BOTH, &[]);
     // 5
-    ground.allow("", "valid-before=20200101Z");
+    ground.allow("", "valid-before=\"20200101Z\"");
     ground.expect(&both, refused, &["1 of the 2", "the key of bob expired"]);
     // 6
     let alice = std::fs::read_to_string(ground.stage.path("alice.pub")).unwrap();

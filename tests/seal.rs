@@ -278,8 +278,8 @@ fn a_policy_says_who_counts_and_an_older_disk_is_a_rollback() {
     assert_eq!(said.json()["trust"]["counted"], 2);
     // Expired, not yet valid, for other namespaces, revoked, of another identity.
     for (line, says) in [
-        ("valid-before=20200101Z", "expired"),
-        ("valid-after=20990101Z", "counts from"),
+        ("valid-before=\"20200101Z\"", "expired"),
+        ("valid-after=\"20990101Z\"", "counts from"),
         ("namespaces=\"git\"", "not for disks"),
     ] {
         allow(&stage, &[("alice", ""), ("bob", line)]);
@@ -544,6 +544,8 @@ fn a_fido_key_counts_as_far_as_its_authenticator_vouches_for_somebody() {
         (1, "presence = \"present\"", 0),
         (1, "presence = \"verified\"", 6),
         (5, "presence = \"verified\"", 0),
+        (4, "presence = \"verified\"", 6),
+        (4, "presence = \"present\"", 6),
     ] {
         let (public, armored) = by_authenticator(&soft, &root, flags, flags);
         std::fs::write(stage.path("soft.pub"), &public).unwrap();

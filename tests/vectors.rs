@@ -294,6 +294,31 @@ fn roots() {
         Refusal::Malformed,
         read,
     );
+    for (name, from, to) in [
+        ("root-epoch-zero", "epoch 1", "epoch 0"),
+        ("root-serial-zero", "serial 42", "serial 0"),
+        ("root-generation-zero", "generation 7", "generation 0"),
+        ("root-packs-too-many", "packs 2", "packs 1048577"),
+        (
+            "root-origin-begins-with-no-break-space",
+            "origin The",
+            "origin \u{a0}The",
+        ),
+        (
+            "root-origin-with-turned-direction",
+            "origin The",
+            "origin \u{202e}The",
+        ),
+        ("root-origin-with-no-width", "origin The", "origin T\u{200b}he"),
+        (
+            "root-origin-with-line-separator",
+            "origin The",
+            "origin T\u{2028}he",
+        ),
+        ("root-origin-with-tag", "origin The", "origin T\u{e0041}he"),
+    ] {
+        refused(name, &changed(from, to), Refusal::Malformed, read);
+    }
     refused(
         "root-chunking-unknown",
         &changed("fastcdc-2020", "rabin"),
@@ -369,6 +394,13 @@ fn custody_records() {
         ("custody-line-too-many", format!("{text}more 1\n")),
         ("custody-event-unknown", changed("event signed", "event lost")),
         ("custody-number-padded", changed("number 4", "number 04")),
+        ("custody-number-zero", changed("number 4", "number 0")),
+        ("custody-generation-zero", changed("generation 7", "generation 0")),
+        ("custody-serial-zero", changed("serial 42", "serial 0")),
+        (
+            "custody-who-with-turned-direction",
+            changed("who alice", "who \u{202e}alice"),
+        ),
         ("custody-crlf", text.replace('\n', "\r\n")),
         ("custody-too-long", text.clone() + &"x".repeat(2_048)),
     ] {

@@ -133,6 +133,12 @@ impl Record {
         if record.encode().as_bytes() != bytes {
             return Err(Error::malformed(place, "not in canonical form"));
         }
+        if record.number == 0 || record.generation.get() == 0 || record.serial == 0 {
+            return Err(Error::malformed(
+                place,
+                "number, generation and serial count from 1",
+            ));
+        }
         Ok(record)
     }
 

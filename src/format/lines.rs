@@ -8,17 +8,47 @@ use std::str::FromStr;
 /// Longest label, in bytes.
 pub const LABEL_MAX: usize = 255;
 
-/// Validates a label (an origin, a series, a name of a user or host, a note): 1 to 255 bytes, no control characters, no space at
-/// either end.
+/// Validates a label (an origin, a series, a name of a user or host, a note): 1 to 255 bytes, nothing that controls or is not seen, no
+/// white space at either end.
 pub fn label(text: &str, what: &str, place: &str) -> Result<String> {
-    if text.is_empty() || text.len() > LABEL_MAX || text.chars().any(char::is_control) || text.trim() != text
-    {
+    let bad = |c: char| c.is_control() || is_unseen(c);
+    if text.is_empty() || text.len() > LABEL_MAX || text.chars().any(bad) || text.trim() != text {
         return Err(Error::malformed(
             place,
-            format!("{what} is 1 to 255 bytes of text, without line breaks or outer spaces"),
+            format!(
+                "{what} is 1 to 255 bytes of text, without line breaks, outer spaces, or characters that are not seen"
+            ),
         ));
     }
     Ok(text.to_owned())
+}
+
+/// Characters that are not seen themselves, and by which a text can be made to look like another: those that turn the direction of
+/// writing, breaks of lines, and what formats (FORMAT.md 4 lists them, so that they do not change with Unicode's version).
+#[must_use]
+pub const fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// The text, which is UTF-8, has no byte order mark, and ends its lines with LF alone.

@@ -20,7 +20,7 @@ pub enum State {
 pub struct Root {
     /// The medium.
     pub medium: MediumId,
-    /// Who writes this medium, as the operator named it at `init`: printable, no line breaks.
+    /// Who writes this medium, as the operator named it at `init`: a label.
     pub origin: String,
     /// The series of disks this one belongs to.
     pub series: String,
@@ -162,6 +162,12 @@ impl Root {
         // Canonical: the same values have one text only, so what is signed is what was read.
         if root.encode().as_bytes() != bytes {
             return Err(malformed("not in canonical form"));
+        }
+        if root.epoch == 0 || root.serial == 0 || root.generation.get() == 0 {
+            return Err(malformed("epoch, serial and generation count from 1"));
+        }
+        if root.packs > super::PACKS_MAX {
+            return Err(malformed("more packs than a generation can have"));
         }
         if root.limits
             != [

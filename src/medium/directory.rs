@@ -1,5 +1,6 @@
 //! A medium in a directory of the host's file system.
 
+use super::beneath::Top;
 use super::buffers::Buffers;
 use super::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber, aligned};
 use crate::error::{Error, Result};
@@ -9,9 +10,9 @@ use bytes::Bytes;
 use nix::fcntl::OFlag;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{IoSlice, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,7 +45,7 @@ impl DirectoryMedium {
                 "{place}: not a directory, so not a medium"
             )));
         }
-        // A medium holds no links: whoever writes or reads must not be led elsewhere.
+        // A medium holds no links: said at once, though none is followed later either.
         for folder in ["packs", "generations"] {
             if std::fs::symlink_metadata(path.join(folder)).is_ok_and(|found| !found.is_dir()) {
                 return Err(Error::malformed(format!("{place}/{folder}"), "not a folder"));
@@ -82,13 +83,14 @@ impl DirectoryMedium {
         Self::open(path)
     }
 
-    fn path_of(&self, file: MediumFile) -> PathBuf {
-        self.path.join(file.to_string())
+    /// Opens a file or folder of the medium, beneath its own folder.
+    fn opened(&self, path: &Path, flags: OFlag) -> std::io::Result<File> {
+        Top::open(&self.path)?.file(path, flags)
     }
 
     fn err(&self, file: MediumFile) -> impl Fn(std::io::Error) -> Error {
         let place = self.place(file);
-        move |e| Error::io(place.clone(), e)
+        move |e| failed(&place, e)
     }
 
     fn is_direct(&self, file: MediumFile) -> bool {
@@ -114,14 +116,7 @@ impl DirectoryMedium {
             return Ok(found.1);
         }
         drop(open);
-        // A medium holds no links: one that was put there must not lead the reader elsewhere.
-        let open_with = |more: OFlag| {
-            let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | more;
-            OpenOptions::new()
-                .read(true)
-                .custom_flags(flags.bits())
-                .open(self.path_of(file))
-        };
+        let open_with = |more: OFlag| self.opened(&path_of(file), OFlag::O_RDONLY | OFlag::O_NONBLOCK | more);
         let handle = if self.is_direct(file) {
             open_with(OFlag::O_DIRECT).or_else(|e| {
                 // A file system that cannot says so when the file is opened.
@@ -168,26 +163,48 @@ impl DirectoryMedium {
 
     /// What the names in a generation's folder stand for, in order.
     fn names<T: Ord>(&self, generation: Generation, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
-        self.parsed(&format!("generations/{generation:06}"), parse)
+        self.parsed(&folder_of(generation), |name, _| parse(name))
     }
 
-    fn parsed<T: Ord>(&self, folder: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
-        let path = self.path.join(folder);
-        let place = path.display().to_string();
-        let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(&path).map_err(|e| Error::io(&place, e))? {
-            let entry = entry.map_err(|e| Error::io(&place, e))?;
-            numbers.extend(entry.file_name().to_str().and_then(&parse));
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
+    /// What the names in a folder stand for, in order; `parse` is told whether a name is a folder's.
+    fn parsed<T: Ord>(&self, folder: &str, parse: impl Fn(&str, bool) -> Option<T>) -> Result<Vec<T>> {
+        let names = Top::open(&self.path)
+            .and_then(|top| top.names(Path::new(folder)))
+            .map_err(|e| failed(&format!("{}/{folder}", self.name()), e))?;
+        let mut found: Vec<T> = names
+            .iter()
+            .filter_map(|(name, is_folder)| parse(name, *is_folder))
+            .collect();
+        found.sort_unstable();
+        Ok(found)
     }
 
-    fn sync_folder(&self, folder: &Path) -> Result<()> {
-        let place = folder.display().to_string();
-        File::open(folder)
+    fn sync_folder(&self, folder: &str) -> Result<()> {
+        self.opened(Path::new(folder), OFlag::O_RDONLY | OFlag::O_DIRECTORY)
             .and_then(|f| f.sync_all())
-            .map_err(|e| Error::io(place, e))
+            .map_err(|e| failed(&format!("{}/{folder}", self.name()), e))
+    }
+}
+
+/// Where a file is, from the medium's folder on.
+fn path_of(file: MediumFile) -> PathBuf {
+    PathBuf::from(file.to_string())
+}
+
+fn folder_of(generation: Generation) -> String {
+    format!("generations/{generation:06}")
+}
+
+/// What the operating system said; where a link or a file stands in the way, the medium is not what it should be.
+fn failed(place: &str, e: std::io::Error) -> Error {
+    use nix::errno::Errno;
+    match e.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ELOOP) => Error::malformed(
+            place,
+            "a symbolic link is there or on the way, and a medium has none",
+        ),
+        Some(Errno::ENOTDIR) => Error::malformed(place, "what is on the way is not a folder"),
+        _ => Error::io(place, e),
     }
 }
 
@@ -203,7 +220,11 @@ impl Medium for DirectoryMedium {
     }
 
     fn len(&self, file: MediumFile) -> Result<Option<u64>> {
-        match std::fs::symlink_metadata(self.path_of(file)) {
+        // What stands there itself, even a link; nothing is opened that would wait.
+        match self
+            .opened(&path_of(file), OFlag::O_PATH)
+            .and_then(|handle| handle.metadata())
+        {
             Ok(found) if found.is_file() => Ok(Some(found.len())),
             Ok(_) => Err(Error::malformed(self.place(file), "not a regular file")),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -235,13 +256,15 @@ impl Medium for DirectoryMedium {
     }
 
     fn packs(&self) -> Result<Vec<PackNumber>> {
-        let numbers = self.parsed("packs", |name| number(name.strip_suffix(".pack")?))?;
+        let numbers = self.parsed("packs", |name, _| number(name.strip_suffix(".pack")?))?;
         Ok(numbers.into_iter().map(PackNumber::new).collect())
     }
 
     fn generations(&self) -> Result<Vec<Generation>> {
         Ok(self
-            .parsed("generations", number)?
+            .parsed("generations", |name, is_folder| {
+                number(name).filter(|_| is_folder)
+            })?
             .into_iter()
             .map(Generation::new)
             .collect())
@@ -291,15 +314,15 @@ impl Medium for DirectoryMedium {
     }
 
     fn create(&self, file: MediumFile) -> Result<Box<dyn MediumWriter>> {
-        let path = self.path_of(file);
+        let path = path_of(file);
         self.written.lock().extend(file.generation());
+        let top = Top::open(&self.path).map_err(self.err(file))?;
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|e| Error::io(parent.display().to_string(), e))?;
+            top.make_folders(parent)
+                .map_err(|e| failed(&format!("{}/{}", self.name(), parent.display()), e))?;
         }
-        let handle = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)
+        let handle = top
+            .file(&path, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)
             .map_err(self.err(file))?;
         Ok(Box::new(DirectoryWriter {
             handle,
@@ -311,10 +334,8 @@ impl Medium for DirectoryMedium {
 
     fn resume(&self, file: MediumFile, len: u64) -> Result<Box<dyn MediumWriter>> {
         self.open.lock().retain(|(name, _)| *name != file);
-        let handle = OpenOptions::new()
-            .append(true)
-            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
-            .open(self.path_of(file))
+        let handle = self
+            .opened(&path_of(file), OFlag::O_WRONLY | OFlag::O_APPEND)
             .map_err(self.err(file))?;
         handle.set_len(len).map_err(self.err(file))?;
         Ok(Box::new(DirectoryWriter {
@@ -327,10 +348,8 @@ impl Medium for DirectoryMedium {
 
     fn write_slot(&self, slot: SlotNumber, bytes: &[u8]) -> Result<()> {
         let file = MediumFile::Slot(slot);
-        let handle = OpenOptions::new()
-            .write(true)
-            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
-            .open(self.path_of(file))
+        let handle = self
+            .opened(&path_of(file), OFlag::O_WRONLY)
             .map_err(self.err(file))?;
         handle
             .write_all_at(bytes, 0)
@@ -344,26 +363,28 @@ impl Medium for DirectoryMedium {
         let mut written = self.written.lock().clone();
         written.extend(self.generations()?.last());
         for generation in &written {
-            self.sync_folder(&self.path.join(format!("generations/{generation:06}")))?;
+            self.sync_folder(&folder_of(*generation))?;
         }
         self.written
             .lock()
             .retain(|generation| !written.contains(generation));
-        self.sync_folder(&self.path.join("packs"))?;
-        self.sync_folder(&self.path.join("generations"))?;
-        self.sync_folder(&self.path)?;
+        self.sync_folder("packs")?;
+        self.sync_folder("generations")?;
+        let sync = |path: &Path| File::open(path).and_then(|folder| folder.sync_all());
+        sync(&self.path).map_err(|e| Error::io(self.name(), e))?;
         // A disk just made is in its parent's listing only once that is synced; where that cannot be
         // done (it is the root of a file system, or not ours) it need not be.
         if let Some(parent) = self.path.canonicalize().ok().as_deref().and_then(Path::parent) {
-            let _best_effort = self.sync_folder(parent);
+            let _best_effort = sync(parent);
         }
         Ok(())
     }
 
     fn remove(&self, file: MediumFile) -> Result<()> {
         self.open.lock().retain(|(name, _)| *name != file);
-        #[expect(clippy::disallowed_methods, reason = "the medium is where files are removed")]
-        std::fs::remove_file(self.path_of(file)).map_err(self.err(file))
+        Top::open(&self.path)
+            .and_then(|top| top.remove(&path_of(file)))
+            .map_err(self.err(file))
     }
 
     fn free_bytes(&self) -> Result<Option<u64>> {

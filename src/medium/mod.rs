@@ -4,6 +4,7 @@
 //! mean is not known here; which files there are is.
 
 mod aligned;
+mod beneath;
 mod buffers;
 mod directory;
 mod memory;

@@ -1,6 +1,7 @@
 //! What a node accepts.
 
-use super::allowed::{AllowedSigner, matches};
+use super::allowed::AllowedSigner;
+use super::pattern::PatternList;
 use crate::format::root::Root;
 use crate::signature::Presence;
 use ssh_key::public::KeyData;
@@ -31,8 +32,8 @@ pub struct Accepted {
     pub series: Option<String>,
     /// So many distinct keys must have signed; at least 1.
     pub threshold: u32,
-    /// Whose signatures count: names or patterns. `None`: of all allowed signers.
-    pub signers: Option<Vec<String>>,
+    /// Whose signatures count. `None`: of all allowed signers.
+    pub signers: Option<PatternList>,
 }
 
 impl Policy {
@@ -50,11 +51,8 @@ impl Accepted {
     /// Whether this signer's signature counts here.
     #[must_use]
     pub fn counts(&self, signer: &AllowedSigner) -> bool {
-        self.signers.as_ref().is_none_or(|patterns| {
-            signer
-                .principals
-                .iter()
-                .any(|name| patterns.iter().any(|pattern| matches(pattern, name)))
-        })
+        self.signers
+            .as_ref()
+            .is_none_or(|list| list.takes(&signer.principals))
     }
 }

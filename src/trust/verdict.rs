@@ -21,6 +21,8 @@ pub struct Evidence {
     pub root_hash: PageHash,
     /// Signatures, as they were found.
     pub signatures: Vec<Found>,
+    /// How many more there are, which were not read.
+    pub unread: u64,
     /// Sealed generations of the same medium, for who is refused an open one; newest first.
     pub sealed: Vec<Generation>,
 }
@@ -38,10 +40,12 @@ impl Evidence {
             });
             sealed.reverse();
         }
+        let beside = signature::beside(medium, root.generation)?;
         Ok(Self {
             root: root.clone(),
             root_hash,
-            signatures: signature::read_all(medium, root.generation)?,
+            signatures: beside.found,
+            unread: beside.unread,
             sealed,
         })
     }
@@ -275,6 +279,13 @@ pub fn judge(
         refusal: None,
         warnings: Vec::new(),
     };
+    if evidence.unread > 0 {
+        verdict.warnings.push(format!(
+            "more signatures lie beside its ROOT than a generation can have: the first {} by name were read, and {} were not. Somebody put them there",
+            evidence.signatures.len(),
+            evidence.unread
+        ));
+    }
     verdict.refusal = match policy {
         // A node without a record asks before anything else.
         Some(policy) => refuse_without_record(sight)
@@ -405,7 +416,7 @@ fn judge_signature(
     match best {
         None => judged.note = format!("its key {} is none of the policy's", signed.fingerprint()),
         Some((signer, standing)) => {
-            judged.identity = Some(signer.name().to_owned());
+            judged.identity = Some(signer.name());
             match standing {
                 Err(why) => judged.note = why,
                 Ok(()) if keys.contains(signed.key()) => {
@@ -434,12 +445,17 @@ fn standing(
     if policy.revoked.contains(signed.key()) {
         return Err(format!("the key of {name} is revoked"));
     }
+    if !signer.is_somebody_s() {
+        return Err(format!(
+            "its key is nobody's: the policy says only whose it is not ({name})"
+        ));
+    }
     if !signer.may_sign() {
         return Err(format!(
             "the key of {name} is not for disks: its namespaces are others"
         ));
     }
-    if let Some(before) = signer.valid_before.filter(|before| now >= *before) {
+    if let Some(before) = signer.valid_before.filter(|before| now > *before) {
         return Err(format!("the key of {name} expired at {}", Time(before)));
     }
     if let Some(after) = signer.valid_after.filter(|after| now < *after) {

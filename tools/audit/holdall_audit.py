@@ -10,6 +10,7 @@ What is NOT checked:
     shows what the disk commits to, not that every blob on it can be read;
   * of packs: header, length, footer, page list; not the tables that the page list hashes;
   * places lie within the frames of a listed pack: what is found there is not looked at;
+  * a signature that does not hold is named, and does not count: it is no fault of the disk's;
   * nothing tells whether signatures, or the newest `custody.NNN` records, were taken away;
     nothing covers a signer's label (`signature alice`, `ROOT.alice.sig`): who signed is
     said by the key; nothing covers the last custody record of the current generation;
@@ -20,9 +21,9 @@ What is NOT checked:
 SHA-256 decides what a leaf, the catalogue, the pack set and a proof are; BLAKE3 (below, in
 Python, hence slow) decides which ROOT a slot names, custody, checks of pages, inline bytes.
 Exit codes: 0 holds; 1 medium or arguments cannot be read; 3 malformed, damaged or of a
-format that is not read here; 6 a proof or signature does not hold.
+format that is not read here; 6 a proof does not hold, or too few signatures do.
 """
-import argparse, base64, hashlib, os, re, stat, struct, subprocess, sys, tempfile, time
+import argparse, base64, errno, hashlib, os, re, stat, struct, subprocess, sys, tempfile, time
 from collections import namedtuple
 
 FORMAT, NAMESPACE = "draft-6", "holdall-root@v1"
@@ -184,10 +185,14 @@ def unbase64(text, place):
     need(base64.b64encode(data) == text, place, "base64 that is not in its only form")
     return data
 
+UNSEEN = ("\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+          "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f")
+
 def free_text(text, place):
-    """Section 4, `origin`: 1 to 255 bytes, no control characters, no space at either end."""
-    need(1 <= len(text.encode()) <= 255 and text == text.strip(" "), place, "not 1 to 255 bytes without outer spaces")
-    need(not re.search("[\0-\x1f\x7f-\x9f]", text), place, "a control character")
+    """Section 4, a label: 1 to 255 bytes, nothing that controls or is not seen, no white space at either end."""
+    need(not re.search("[\0-\x1f\x7f-\x9f%s]" % UNSEEN, text), place, "a character that controls or is not seen")
+    # What strip() takes is White_Space, and U+001C to 001F, which are refused above.
+    need(1 <= len(text.encode()) <= 255 and text == text.strip(), place, "not 1 to 255 bytes without outer spaces")
     return text
 
 def check_format(data, place):
@@ -411,7 +416,7 @@ def check_signature(message, armor, trust, place):
         path = os.path.join(folder, "signature")
         with open(path, "wb") as file:
             file.write(armor)
-        # First by itself: a signature that is not one of ROOT is an error even where its signer would not count.
+        # First by itself: what is wrong with a signature is told apart from whose it is.
         text = ssh_keygen("check-novalidate", "-n", NAMESPACE, "-s", path, message=message)
         key = re.search("SHA256:[A-Za-z0-9+/]{43}", text or "")
         if not key:
@@ -425,13 +430,22 @@ def check_signature(message, armor, trust, place):
                 return key.group(), identity
     return key.group(), None
 
-def check_signatures(root, signatures, trust):
-    """Section 4.1. Who signed is said by the key alone, so distinct keys count. `signatures`: (label, armor)."""
-    if signatures and not root.sealed:
-        raise DoesNotHold(root.place, "an open generation is signed")
+def check_signatures(root, signatures, unread, trust):
+    """Section 4.1. Who signed is said by the key alone, so distinct keys count. `signatures`: (label, armor, or why there is none)."""
     lines, keys = [], set()
+    if unread:
+        lines.append("signatures  %d files, of which the first %d by name were read" % (len(signatures) + unread, len(signatures)))
     for label, armor in signatures:
-        key, identity = check_signature(root.data, armor, trust, "signature " + label)
+        place = "signature " + label
+        try:
+            need(isinstance(armor, bytes), place, armor)
+            need(root.sealed, place, "of an open generation")
+            key, identity = check_signature(root.data, armor, trust, place)
+        except Unreadable:
+            raise                                  # ssh-keygen does not run: nothing is known of any
+        except Fault as why:
+            lines.append("signature   %s: does not count: %s" % (label, why))
+            continue
         who = "of " + identity if identity else "by nobody who counts" if trust.allowed else "nobody demanded"
         lines.append("signature   %s: holds, key %s, %s" % (label, key, printable(who)))
         keys.update([key] if identity else [])
@@ -487,6 +501,7 @@ def read_proof(data, place):
     while lines.at < len(lines.rows):
         signatures.append(lines.signature())
         need(len(signatures) <= MAX_SIGS, place, "more than %d signatures" % MAX_SIGS)
+        need(len(signatures[-1][1]) <= MAX_SIG, place, "a signature above %d bytes" % MAX_SIG)
     labels = [label for label, _ in signatures]
     need(labels == sorted(set(labels)), place, "signers do not ascend, or one stands twice")
     return index, leaf, path, root, signatures
@@ -502,7 +517,7 @@ def check_proof(data, place, trust, demanded=None):
         raise DoesNotHold(place, "ROOT is %s, not the one demanded" % root.hash.hex())
     lines = ["kind        " + KINDS[leaf.kind], "name        " + printable(leaf.name), "media type  " + printable(leaf.media or "-"),
              "sha256      " + leaf.sha256.hex(), "size        %d" % leaf.size, "leaf        %d of %d" % (index, root.leaves)]
-    return leaf, lines + root.report() + check_signatures(root, signatures, trust)
+    return leaf, lines + root.report() + check_signatures(root, signatures, 0, trust)
 
 def check_blob(path, leaf):
     """Section 15: a blob, manifest or file belongs to a proof if it has that SHA-256 and size."""
@@ -519,19 +534,6 @@ def check_blob(path, leaf):
 
 # ------------------------------------------------------------------ a medium's files and slots (sections 0, 3)
 
-def open_regular(path):
-    try:
-        need(stat.S_ISREG(os.lstat(path).st_mode), path, "is not a regular file")
-        return open(path, "rb")
-    except (FileNotFoundError, NotADirectoryError):
-        raise Fault(path, "missing") from None
-
-def read_file(path, most):
-    with open_regular(path) as file:
-        data = file.read(most + 1)
-    need(len(data) <= most, path, "longer than %d bytes" % most)
-    return data
-
 class Disk:
     def __init__(self, folder):
         self.folder, self.problems = folder, []
@@ -544,20 +546,53 @@ class Disk:
     def generation(self, number, *names):
         return self.path("generations", "%06d" % number, *names)
 
-    def names(self, *folder):
+    def descend(self, path, flags=0):
+        """Section 0: from the disk's folder on no symbolic link is followed, folder by folder, down to a descriptor."""
+        *above, last = os.path.relpath(path, self.folder).split(os.sep)
+        here = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            return sorted(os.listdir(self.path(*folder)))
-        except (FileNotFoundError, NotADirectoryError):
-            raise Fault(self.path(*folder), "missing") from None
+            for name in above:
+                here, left = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here), here
+                os.close(left)
+            return os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | flags, dir_fd=here)
+        except FileNotFoundError:
+            raise Fault(path, "missing") from None
+        except OSError as error:
+            need(error.errno not in (errno.ELOOP, errno.ENOTDIR), path, "a symbolic link, or what is no folder, is there or on the way")
+            raise
+        finally:
+            os.close(here)
+
+    def open(self, path):
+        number = self.descend(path)
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            os.close(number)
+            raise Fault(path, "is not a regular file")
+        return open(number, "rb")
+
+    def read(self, path, most):
+        with self.open(path) as file:
+            data = file.read(most + 1)
+        need(len(data) <= most, path, "longer than %d bytes" % most)
+        return data
+
+    def names(self, *folder, folders=False):
+        """What is in a folder, in order; with `folders` such alone."""
+        here = self.descend(self.path(*folder), os.O_DIRECTORY)
+        try:
+            with os.scandir(here) as entries:
+                return sorted(entry.name for entry in entries if not folders or entry.is_dir(follow_symlinks=False))
+        finally:
+            os.close(here)
 
     def generations(self):
         """Section 1: at least six decimal digits, no other padding; highest first. Other names are not the disk's."""
-        names = [name for name in self.names("generations") if re.fullmatch("[0-9]{6,10}", name)]
+        names = [name for name in self.names("generations", folders=True) if re.fullmatch("[0-9]{6,10}", name)]
         return sorted((int(name) for name in names if name == "%06d" % int(name)), reverse=True)
 
     def root(self, number):
         path = self.generation(number, "ROOT")
-        root = Root(read_file(path, MAX_ROOT), path)
+        root = Root(self.read(path, MAX_ROOT), path)
         need(root.generation == number, path, "is of generation %d" % root.generation)
         return root
 
@@ -569,7 +604,7 @@ class Disk:
 
 def read_slot(disk, path):
     """Section 3: None for a blank slot, the ROOT that a valid one names; a damaged one is a Fault."""
-    data = read_file(path, 4096)
+    data = disk.read(path, 4096)
     need(len(data) == 4096, path, "is not 4,096 bytes long")
     if data == bytes(4096):
         return None
@@ -579,7 +614,7 @@ def read_slot(disk, path):
     generation = int.from_bytes(data[40:44], "little")
     need(generation >= 1 and not any(data[76:4064]), path, "generation 0, or bytes that are not zero")
     name = disk.generation(generation, "ROOT")
-    text = read_file(name, MAX_ROOT)
+    text = disk.read(name, MAX_ROOT)
     need(blake3(text) == data[44:76], name, "is not the ROOT that %s names" % path)
     root = Root(text, name)
     need((root.generation, root.medium) == (generation, data[24:40]), name, "another generation or medium than the slot's")
@@ -632,7 +667,7 @@ def before(disk, root):
 def check_pack_set(disk, root):
     """The set against ROOT. Returns number -> (bytes of the file, leaf)."""
     path = disk.generation(root.generation, "packs")
-    data = read_file(path, 40 * root.packs)
+    data = disk.read(path, 40 * root.packs)
     need(len(data) == 40 * root.packs, path, "is not %d records long" % root.packs)
     records = [data[at:at + 40] for at in range(0, len(data), 40)]
     need(tree_hash([leaf_hash(record) for record in records]) == root.packs_hash, path, "tree hash is not that in ROOT")
@@ -645,7 +680,7 @@ def check_pack_set(disk, root):
 def check_pack(disk, root, number, size, leaf):
     """A pack's length, footer against the set, header, page list; its frames and tables are not read."""
     path = disk.path("packs", "%06d.pack" % number)
-    with open_regular(path) as file:
+    with disk.open(path) as file:
         need(size >= 192 and os.fstat(file.fileno()).st_size == size, path, "is not the %d bytes long that the set says" % size)
         head, _, foot = file.read(64), file.seek(size - 128), file.read(128)
         need(foot[96:] == leaf == blake3(foot[:96]), path, "footer is not the leaf in the pack set")
@@ -760,7 +795,7 @@ def check_references(leaves, root, place):
 
 def check_catalogue(disk, root, packs):
     path = disk.generation(root.generation, "catalogue")
-    with open_regular(path) as file:
+    with disk.open(path) as file:
         leaves = list(Catalogue(file, root, packs, path).leaves())
     check_references(leaves, root, path)
     return leaves
@@ -783,7 +818,7 @@ def check_custody(disk, roots):
     number, last = 0, None
     for root in roots:
         for i, path in enumerate(record_paths(disk, root)):
-            data, number = read_file(path, MAX_RECORD), number + 1
+            data, number = disk.read(path, MAX_RECORD), number + 1
             digest = blake3(data)
             need(i or digest == root.fields["custody"], path, "is not the record that ROOT names")
             record = read_lines(data, RECORD_LINES, MAX_RECORD, path)
@@ -815,15 +850,20 @@ def choose(disk, number):
     return root
 
 def signature_files(disk, root):
-    """Section 4.1: generations/N/ROOT.<signer>.sig."""
-    names = [n for n in disk.names("generations", "%06d" % root.generation) if re.fullmatch("ROOT[.]%s[.]sig" % SIGNER, n)]
-    need(len(names) <= MAX_SIGS, root.place, "more than %d signatures" % MAX_SIGS)
-    return [(name[5:-4], read_file(disk.generation(root.generation, name), MAX_SIG)) for name in names]
+    """Section 4.1: generations/N/ROOT.<signer>.sig, the first 64 by signer, each its text or why there is none; and how many more there are."""
+    matches = (re.fullmatch("ROOT[.](%s)[.]sig" % SIGNER, name) for name in disk.names("generations", "%06d" % root.generation))
+    labels, found = sorted(match.group(1) for match in matches if match), []
+    for label in labels[:MAX_SIGS]:
+        try:
+            found.append((label, disk.read(disk.generation(root.generation, "ROOT.%s.sig" % label), MAX_SIG)))
+        except (Fault, OSError) as why:
+            found.append((label, why))
+    return found, len(labels) - len(found)
 
 def check_disk(disk, trust, number=None):
     """Returns lines to print and the leaves; damaged slots are in disk.problems, all else is raised."""
     root = choose(disk, number)
-    lines = root.report() + check_signatures(root, signature_files(disk, root), trust)
+    lines = root.report() + check_signatures(root, *signature_files(disk, root), trust)
     packs = check_pack_set(disk, root)
     leaves = check_catalogue(disk, root, packs)
     for pack, (size, leaf) in packs.items():

@@ -684,6 +684,11 @@ def pack_spans(data):
     return [(0, 64), (len(data) - 128, len(data)), (len(data) - 128 - 32 * pages, len(data) - 128)]
 
 
+def counted(lines):
+    """How many keys count: all of them are demanded from here on, so that a signature that is altered is missed."""
+    return len({x.split(", key ")[1] for x in lines if x.startswith("signature ") and ", key " in x and " by nobody " not in x})
+
+
 def prepare(options, scratch):
     """Learns the good proof and disk, by way of the verifier, which must accept both."""
     G.update(learning=True, seed=options.seed, only=options.only, scratch=scratch, pristine=os.path.join(scratch, "pristine"))
@@ -694,10 +699,12 @@ def prepare(options, scratch):
     shutil.copytree(options.disk, G["pristine"])
     with open(options.proof, "rb") as file:
         G["proof"] = file.read()
+    if b"\nsignature " in G["proof"] and not options.allowed_signers:
+        sys.exit("the proof is signed: give --allowed-signers, else its signatures are not demanded")
     trust = audit.Trust(options.allowed_signers, (), 1)
     leaf, lines = audit.check_proof(G["proof"], options.proof, trust if b"\nsignature " in G["proof"] else audit.Trust(None, (), 1))
     root = audit.Root(take_apart(G["proof"])["root"], "ROOT")
-    signed = len({x.split("key ")[1] for x in lines if x.startswith("signature") and " by nobody " not in x})
+    signed = counted(lines)
     G["trust"] = audit.Trust(options.allowed_signers if signed else None, (), max(1, signed))
     assert put_together(take_apart(G["proof"])) == G["proof"], "this program cannot put the good proof together"
     prepare_disk(options, root)
@@ -710,9 +717,9 @@ def prepare_disk(options, proven):
     G["root"] = root = audit.current(disk)
     assert not disk.problems, disk.problems
     assert root.hash == proven.hash, "the proof is not of the disk's current generation"
-    signatures = audit.signature_files(disk, root)
+    signatures, _ = audit.signature_files(disk, root)
     lines, G["leaves"] = audit.check_disk(disk, audit.Trust(options.allowed_signers if signatures else None, (), 1))
-    keys = len({x.split("key ")[1] for x in lines if x.startswith("signature") and " by nobody " not in x})
+    keys = counted(lines)
     G["disk_trust"] = audit.Trust(options.allowed_signers if signatures else None, (), max(1, keys))
     G["hashes"] = [audit.leaf_hash(leaf.canonical) for leaf in G["leaves"]]
     folder = os.path.relpath(disk.generation(root.generation), G["pristine"])

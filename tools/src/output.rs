@@ -1,6 +1,7 @@
 //! What is printed, for people or for programs.
 
 use crate::exit::ToolError;
+use holdall::format::lines::is_unseen;
 use holdall::format::root::Root;
 use holdall::ids::PageHash;
 use serde::Serialize;
@@ -133,15 +134,6 @@ pub fn one_line(name: &str) -> String {
             }
         })
         .collect()
-}
-
-/// Characters that are not seen themselves and by which a name can be made to look like another: those that turn the
-/// direction of writing, breaks of lines, and what has no width.
-const fn is_unseen(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    )
 }
 
 /// A length for people: three digits and a decimal unit.

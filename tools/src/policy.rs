@@ -2,7 +2,7 @@
 
 use crate::exit::ToolError;
 use holdall::signature::Presence;
-use holdall::trust::{Accepted, AllowedSigner, Policy};
+use holdall::trust::{Accepted, AllowedSigner, PatternList, Policy};
 use serde::Deserialize;
 use ssh_key::PublicKey;
 use std::path::{Path, PathBuf};
@@ -90,6 +90,19 @@ pub fn read(path: &Path) -> Result<Policy, ToolError> {
     if file.accept.iter().any(|accept| accept.threshold == 0) {
         return Err(refused("a threshold is at least 1".to_owned()));
     }
+    for (number, accept) in (1..).zip(&file.accept) {
+        let same = |other: &&Accept| other.origin == accept.origin && other.series == accept.series;
+        if file.accept.iter().skip(number).any(|other| same(&other)) {
+            let of = accept
+                .series
+                .as_ref()
+                .map_or("all series".to_owned(), |series| format!("series {series:?}"));
+            return Err(refused(format!(
+                "two [[accept]] tables are for {of} of origin {:?}: one of them would be without effect",
+                accept.origin
+            )));
+        }
+    }
     Ok(Policy {
         signers,
         revoked,
@@ -100,7 +113,7 @@ pub fn read(path: &Path) -> Result<Policy, ToolError> {
                 origin: accept.origin,
                 series: accept.series,
                 threshold: accept.threshold,
-                signers: accept.signers,
+                signers: accept.signers.map(|names| PatternList::parse(&names.join(","))),
             })
             .collect(),
         presence: match file.presence {

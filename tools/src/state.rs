@@ -2,6 +2,7 @@
 
 use crate::exit::ToolError;
 use holdall::custody::Witness;
+use holdall::format::lines::is_unseen;
 use std::path::PathBuf;
 
 /// The state folder: the one that was asked for (`--state` or `HOLDALL_STATE`), else that of the system
@@ -55,7 +56,7 @@ pub fn host_name() -> String {
 fn plain(text: &str) -> String {
     let text: String = text
         .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
+        .map(|c| if c.is_control() || is_unseen(c) { '?' } else { c })
         .take(60)
         .collect();
     match text.trim() {

@@ -2,7 +2,7 @@
 
 use crate::believe::{self, now, verdict_json};
 use crate::exit::{Exit, ToolError};
-use crate::output::{self, Output, printable, time};
+use crate::output::{self, Output, one_line, time};
 use holdall::Error;
 use holdall::format::PROOF_MAX;
 use holdall::format::catalogue::Kind;
@@ -58,6 +58,13 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
         return untrusted(format!("it is under root {hash}, not {wanted}"));
     }
     if let Some(blob) = &args.blob {
+        if !speaks_of_bytes(leaf.kind) {
+            return untrusted(format!(
+                "it proves a {}, which has no bytes of its own that {} could be",
+                kind_name(leaf.kind),
+                blob.display()
+            ));
+        }
         let (sha256, size) = hash_of(blob)?;
         if sha256 != leaf.sha256.to_hex() || size != leaf.size {
             return untrusted(format!(
@@ -79,6 +86,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
                 armored: Ok(armored.clone()),
             })
             .collect(),
+        unread: 0,
         sealed: Vec::new(),
     };
     let policy = args.believe.policy()?;
@@ -92,7 +100,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     );
     verdict.warnings.iter().for_each(|warning| output.warn(warning));
     let kind = kind_name(leaf.kind);
-    output.line(format!("proves   {kind} {}", printable(&leaf.name)))?;
+    output.line(format!("proves   {kind} {}", one_line(&leaf.name)))?;
     output.line(format!(
         "digest   {}, {} bytes",
         leaf.sha256.to_digest(),
@@ -103,8 +111,8 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     }
     output.line(format!(
         "disk     origin {}, series {}, epoch {}, serial {}, generation {}, {}, of {}",
-        root.origin,
-        root.series,
+        one_line(&root.origin),
+        one_line(&root.series),
         root.epoch,
         root.serial,
         root.generation,
@@ -118,8 +126,10 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     for signature in &verdict.signatures {
         let who = signature.identity.as_deref().unwrap_or("?");
         output.line(format!(
-            "signed   {} ({who}): {}",
-            signature.signer, signature.note
+            "signed   {} ({}): {}",
+            signature.signer,
+            one_line(who),
+            one_line(&signature.note)
         ))?;
     }
     let judged = match (&policy, &verdict.refusal) {
@@ -158,6 +168,11 @@ const fn kind_name(kind: Kind) -> &'static str {
         Kind::Rootfs => "root file system",
         Kind::File => "file",
     }
+}
+
+/// Whether SHA-256 and size of such a leaf are those of bytes that leave a disk: of trees they are of a reference, and what was left out is not there.
+const fn speaks_of_bytes(kind: Kind) -> bool {
+    matches!(kind, Kind::Image | Kind::Blob | Kind::Referrer | Kind::File)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ToolError> {

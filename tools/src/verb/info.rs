@@ -214,7 +214,7 @@ fn slot_text(medium: &dyn Medium, slot: SlotNumber) -> String {
 
 fn print(info: &Info, output: &Output) -> Result<(), ToolError> {
     let row =
-        |name: &str, value: String| output.line(format!("{name:<12} {}", crate::output::printable(&value)));
+        |name: &str, value: String| output.line(format!("{name:<12} {}", crate::output::one_line(&value)));
     row("medium", info.medium.clone())?;
     row("origin", info.origin.clone())?;
     row(

@@ -2,7 +2,7 @@
 
 use crate::exit::{Exit, ToolError};
 use crate::locate;
-use crate::output::{Output, plural, printable, time};
+use crate::output::{Output, one_line, plural, printable, time};
 use crate::state;
 use holdall::Error;
 use holdall::format::custody::Record;
@@ -72,7 +72,7 @@ fn shown(record: &Record) -> String {
     } else {
         format!(" ({})", record.note)
     };
-    printable(&format!(
+    one_line(&format!(
         "{:>4}  {}  {:<8}  {} on {}: generation {}, serial {}{note}",
         record.number,
         time(record.time),

@@ -3,7 +3,7 @@
 use crate::believe;
 use crate::exit::{Exit, ToolError};
 use crate::locate::{self, What};
-use crate::output::{self, Output};
+use crate::output::{self, Output, one_line};
 use holdall::format::catalogue::Kind;
 use holdall::format::root::State;
 use holdall::seal;
@@ -81,8 +81,9 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let mut made = std::fs::File::create_new(file).map_err(failed)?;
     std::io::Write::write_all(&mut made, text.as_bytes()).map_err(failed)?;
     output.say(format!(
-        "{}: the proof of {name}, under root {}",
+        "{}: the proof of {}, under root {}",
         file.display(),
+        one_line(&name),
         disk.root_hash()
     ))?;
     output.result(&json!({ "file": file, "disk": output::generation(disk.root(), disk.root_hash()) }))?;

@@ -2,7 +2,7 @@
 
 use crate::believe::{now, seen};
 use crate::exit::{Exit, ToolError};
-use crate::output::{self, Output, bytes, plural};
+use crate::output::{self, Output, bytes, one_line, plural};
 use crate::progress::Progress;
 use crate::signing::Key;
 use crate::{policy, signal, state};
@@ -125,8 +125,8 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         "sealed generation {} of {}: origin {}, series {}, epoch {}, serial {}",
         root.generation,
         args.medium.display(),
-        root.origin,
-        root.series,
+        one_line(&root.origin),
+        one_line(&root.series),
         root.epoch,
         root.serial
     ))?;

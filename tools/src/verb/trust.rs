@@ -1,7 +1,7 @@
 //! `holdall trust`: the policy of this node, and what it has accepted.
 
 use crate::exit::{Exit, ToolError};
-use crate::output::Output;
+use crate::output::{Output, one_line};
 use crate::{policy, state};
 use holdall::ids::PageHash;
 use holdall::node::{Seen, SeenFolder};
@@ -20,7 +20,7 @@ use std::path::PathBuf;
   origin = \"build-7\"                    # as `holdall init --origin` had it
   series = \"production\"                 # all series of this origin, if it is left out
   threshold = 2                         # so many distinct keys
-  #signers = [\"*@release.example.org\"]  # whose signatures count here; of all, if it is left out
+  #signers = [\"*@release.example.org\"]  # whose signatures count here (\"!bob@*\" leaves him out); of all, if it is left out
 
 With it, mount, serve, verify, extract and cat refuse what it does not accept, and disks that are older than one they have accepted. A series is asked about until \
 it was set, or the record was begun.")]
@@ -92,7 +92,9 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
             };
             folder.set(&seen)?;
             output.say(format!(
-                "series {series} of {origin}: disks below epoch {epoch}, serial {serial} are refused"
+                "series {} of {}: disks below epoch {epoch}, serial {serial} are refused",
+                one_line(series),
+                one_line(origin)
             ))?;
             output.result(&as_json(&seen))?;
             Ok(Exit::Done)
@@ -120,12 +122,15 @@ fn show(asked: Option<&PathBuf>, folder: &SeenFolder, output: &Output) -> Result
             for accepted in &policy.accepted {
                 output.line(format!(
                     "accepts  {}, {}: {} of {}",
-                    accepted.origin,
-                    accepted.series.as_deref().unwrap_or("any series"),
+                    one_line(&accepted.origin),
+                    accepted
+                        .series
+                        .as_deref()
+                        .map_or_else(|| "any series".to_owned(), one_line),
                     accepted.threshold,
                     accepted.signers.as_ref().map_or_else(
                         || format!("{} allowed signers", policy.signers.len()),
-                        |signers| signers.join(", ")
+                        |signers| one_line(&signers.iter().collect::<Vec<_>>().join(", "))
                     )
                 ))?;
             }
@@ -142,16 +147,20 @@ fn show(asked: Option<&PathBuf>, folder: &SeenFolder, output: &Output) -> Result
             .map_or_else(|| "any root".to_owned(), |root| root.to_hex());
         output.line(format!(
             "seen     {}, {}: epoch {}, serial {}, {root}",
-            seen.origin, seen.series, seen.epoch, seen.serial
+            one_line(&seen.origin),
+            one_line(&seen.series),
+            seen.epoch,
+            seen.serial
         ))?;
     }
     bad.iter().for_each(|why| output.warn(why));
     output.result(&json!({
         "policy": policy.as_ref().map(|policy| json!({
             "place": policy.place,
-            "signers": policy.signers.iter().map(|s| json!({ "principals": s.principals, "valid_before": s.valid_before })).collect::<Vec<_>>(),
+            "signers": policy.signers.iter().map(|s| json!({ "principals": s.principals.iter().collect::<Vec<_>>(), "valid_before": s.valid_before })).collect::<Vec<_>>(),
             "accepts": policy.accepted.iter().map(|a| json!({
-                "origin": a.origin, "series": a.series, "threshold": a.threshold, "signers": a.signers,
+                "origin": a.origin, "series": a.series, "threshold": a.threshold,
+                "signers": a.signers.as_ref().map(|signers| signers.iter().collect::<Vec<_>>()),
             })).collect::<Vec<_>>(),
         })),
         "begun": folder.is_begun(),
