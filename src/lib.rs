@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod chunk;
 pub mod compare;
 pub mod custody;
+pub mod erofs;
 pub mod error;
 pub mod format;
 pub mod generation;

@@ -143,14 +143,62 @@ fn assert_as_unpacked(stage: &Stage, mount: &Path, layout: &Path, tag: &str) {
     assert!(rootfs.read_link().unwrap().is_relative());
     let chain = rootfs.canonicalize().unwrap();
     assert!(chain.starts_with(mount.canonicalize().unwrap().join("chains/sha256")));
-    let (mut ours, theirs) = (shown(&chain), shown(&bundle.join("rootfs")));
-    // umoci takes an attribute without a value for one that is taken away, as PAX has it; GNU tar, which
-    // writes them so, and overlayfs keep it.
-    for one in ours.values_mut() {
-        one.xattrs.retain(|_, value| !value.is_empty());
+    let theirs = shown(&bundle.join("rootfs"));
+    let assert_unpacked = |root: &Path, how: &str| {
+        let mut ours = shown(root);
+        // umoci takes an attribute without a value for one that is taken away, as PAX has it; GNU tar, which
+        // writes them so, and overlayfs keep it.
+        for one in ours.values_mut() {
+            one.xattrs.retain(|_, value| !value.is_empty());
+        }
+        assert_same(&ours, &theirs, &format!("{tag} {how}"));
+    };
+    assert_unpacked(&chain, "by FUSE");
+    // The same as a file system of the kernel's, on the image that the mount shows and by a loop device.
+    let hex = chain.file_name().unwrap().to_str().unwrap().to_owned();
+    let image = mount.join(format!("erofs/chains/sha256/{hex}.erofs"));
+    let at = stage.path("erofs");
+    std::fs::create_dir_all(&at).unwrap();
+    for (how, options) in [("on a file", "ro"), ("by a loop device", "ro,loop")] {
+        if how == "on a file" && !mounts_files() {
+            continue;
+        }
+        sh(&format!(
+            "mount -t erofs -o {options} {} {}",
+            image.display(),
+            at.display()
+        ));
+        let mounted = Unmounts(&at);
+        assert_unpacked(&at, how);
+        drop(mounted);
     }
-    assert_same(&ours, &theirs, tag);
+    sh(&format!("fsck.erofs {}", image.display()));
     std::fs::remove_dir_all(bundle).unwrap();
+}
+
+/// A mount that ends with the test, however that ends.
+struct Unmounts<'a>(&'a Path);
+
+impl Drop for Unmounts<'_> {
+    fn drop(&mut self) {
+        let _gone_already = std::process::Command::new("umount").arg(self.0).status();
+    }
+}
+
+/// Whether this kernel mounts EROFS images without a loop device; says aloud where it does not.
+fn mounts_files() -> bool {
+    let release = sh("uname -r");
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|part| part.trim().parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (6, 12) {
+        eprintln!(
+            "SKIPPED: Linux {} mounts EROFS images by loop devices alone",
+            release.trim()
+        );
+    }
+    version >= (6, 12)
 }
 
 /// Whether this is root; says aloud where it is not.

@@ -6,6 +6,8 @@
 //! HOLDALL.txt               what this disk is and how to use it
 //! blobs/sha256/<hex>        every blob of the catalogue
 //! chains/sha256/<hex>/…     what a container sees that starts from that chain of layers
+//! erofs/chains/sha256/<hex>.erofs
+//!                           the same as the image of a file system, for the kernel to mount
 //! files/…                   the loose files
 //! images/<repository>/<tag or digest>/<platform>/rootfs
 //!                           a link to the image's chain

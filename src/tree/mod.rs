@@ -82,6 +82,11 @@ impl Directory {
         }
     }
 
+    /// Where its pages and files come from.
+    pub(crate) const fn source(&self) -> &Arc<dyn FrameSource> {
+        &self.source
+    }
+
     /// Its inode number within the tree.
     #[must_use]
     pub const fn inode(&self) -> u64 {

@@ -5,6 +5,7 @@
 
 use crate::FsError;
 use bytes::Bytes;
+use holdall::erofs::Image;
 use holdall::reader::BlobReader;
 use holdall::units::{index64, len64};
 use std::ops::Deref;
@@ -41,21 +42,66 @@ pub(super) fn cut(bytes: &Bytes, offset: u64, len: usize) -> Bytes {
     bytes.slice(start..end)
 }
 
+/// Where a file's bytes come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A blob, or a file of a tree.
+    Blob(BlobReader),
+    /// A tree as a file system's image.
+    Erofs(Image),
+}
+
+impl Source {
+    pub(super) const fn size(&self) -> u64 {
+        match self {
+            Self::Blob(reader) => reader.size(),
+            Self::Erofs(image) => image.size(),
+        }
+    }
+
+    fn slice_at(&self, offset: u64, max: usize) -> holdall::Result<Bytes> {
+        match self {
+            Self::Blob(reader) => reader.slice_at(offset, max),
+            Self::Erofs(image) => image.slice_at(offset, max),
+        }
+    }
+
+    fn read_ahead(&self, offset: u64) {
+        match self {
+            Self::Blob(reader) => reader.read_ahead(offset),
+            Self::Erofs(image) => image.read_ahead(offset),
+        }
+    }
+}
+
 /// A file that is being read.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     number: u64,
-    reader: BlobReader,
+    source: Source,
     /// Where a read would begin that goes on from the last one. Only a hint: threads race for it.
     next: AtomicU64,
 }
 
 impl OpenFile {
-    pub(super) fn new(number: u64, reader: BlobReader) -> Self {
+    pub(super) fn new(number: u64, source: Source) -> Self {
         Self {
             number,
-            reader,
+            source,
             next: AtomicU64::new(0),
+        }
+    }
+
+    /// Length in bytes.
+    pub(super) const fn size(&self) -> u64 {
+        self.source.size()
+    }
+
+    /// Bytes of memory that it takes, besides the frames that it is read from.
+    pub(super) fn held_bytes(&self) -> u64 {
+        match &self.source {
+            Source::Blob(_) => 0,
+            Source::Erofs(image) => image.held_bytes(),
         }
     }
 
@@ -67,7 +113,7 @@ impl OpenFile {
         len: usize,
         buffer: &'a mut Vec<u8>,
     ) -> Result<Piece<'a>, FsError> {
-        let size = self.reader.size();
+        let size = self.source.size();
         let len = len.min(index64(size.saturating_sub(offset)));
         if len == 0 {
             return Ok(Piece::Slice(Bytes::new()));
@@ -76,9 +122,9 @@ impl OpenFile {
         let sequential = self.next.swap(end, Ordering::Relaxed) == offset || len >= SEQUENTIAL_BYTES;
         // First, so that what this read needs besides its first frame is loaded beside it too.
         if sequential {
-            self.reader.read_ahead(offset);
+            self.source.read_ahead(offset);
         }
-        let first = self.reader.slice_at(offset, len)?;
+        let first = self.source.slice_at(offset, len)?;
         if first.len() >= len {
             return Ok(Piece::Slice(cut(&first, 0, len)));
         }
@@ -86,7 +132,7 @@ impl OpenFile {
         buffer.extend_from_slice(&first);
         while buffer.len() < len {
             let at = offset.saturating_add(len64(buffer.len()));
-            let slice = self.reader.slice_at(at, len - buffer.len())?;
+            let slice = self.source.slice_at(at, len - buffer.len())?;
             if slice.is_empty() {
                 return Err(FsError::CutShort {
                     number: self.number,

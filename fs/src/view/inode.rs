@@ -3,8 +3,9 @@
 //! Owns the fixed nodes (names, places, kinds) and the ranges of numbers. Knows nothing of a disk.
 //!
 //! ```text
-//! 1 … 12                           the fixed nodes
+//! 1 … 15                           the fixed nodes
 //! 2^32 + position                  blobs, by position in the catalogue (order of SHA-256)
+//! 2^44 + position                  below `erofs/chains/`, by position of the chain
 //! 2^48 + inode                     loose files, by inode within their tree; its root is `files/`
 //! 2^60 + position · 2^12 + slot    below `images/`, by position of an image name, and its slot
 //! 2^62 + position · 2^38 + inode   below `chains/`, by position of the chain, and inode within its tree
@@ -16,6 +17,7 @@
 use super::attributes::Kind;
 
 const BLOBS: u64 = 1 << 32;
+const EROFS: u64 = 1 << 44;
 const FILES: u64 = 1 << 48;
 const IMAGES: u64 = 1 << 60;
 const CHAINS: u64 = 1 << 62;
@@ -36,6 +38,8 @@ pub enum Inode {
     Fixed(Fixed),
     /// A blob, by its position in the catalogue.
     Blob(u64),
+    /// The EROFS image of a chain, by the chain's position.
+    Erofs(u64),
     /// A loose file or folder, by its inode within the tree; 0 is `files/` itself.
     File(u64),
     /// What an image name leads to below `images/`.
@@ -113,7 +117,8 @@ impl Inode {
             |base: u64, position: u64, end: u64| base.checked_add(position).filter(|&number| number < end);
         match self {
             Self::Fixed(fixed) => Some(fixed.number()),
-            Self::Blob(position) => within(BLOBS, position, FILES),
+            Self::Blob(position) => within(BLOBS, position, EROFS),
+            Self::Erofs(position) => within(EROFS, position, FILES),
             Self::File(inode) => within(FILES, inode, IMAGES),
             Self::Image { position, slot } => {
                 let slot = slot.number()?;
@@ -133,7 +138,7 @@ impl Inode {
         match self {
             Self::File(inode) => Some((TreeName::Files, inode)),
             Self::Chain { position, inode } => Some((TreeName::Chain(position), inode)),
-            Self::Fixed(_) | Self::Blob(_) | Self::Image { .. } => None,
+            Self::Fixed(_) | Self::Blob(_) | Self::Erofs(_) | Self::Image { .. } => None,
         }
     }
 
@@ -150,7 +155,8 @@ impl Inode {
                 slot: Slot::from_number(number & ((1 << SLOT_BITS) - 1))?,
             }),
             FILES..IMAGES => number.checked_sub(FILES).map(Self::File),
-            BLOBS..FILES => number.checked_sub(BLOBS).map(Self::Blob),
+            EROFS..FILES => number.checked_sub(EROFS).map(Self::Erofs),
+            BLOBS..EROFS => number.checked_sub(BLOBS).map(Self::Blob),
             _ => Fixed::ALL
                 .into_iter()
                 .find(|fixed| fixed.number() == number)
@@ -186,11 +192,17 @@ pub enum Fixed {
     Chains,
     /// `chains/sha256`.
     ChainsSha256,
+    /// `erofs`.
+    Erofs,
+    /// `erofs/chains`.
+    ErofsChains,
+    /// `erofs/chains/sha256`.
+    ErofsChainsSha256,
 }
 
 impl Fixed {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Root,
         Self::ReadMe,
         Self::Blobs,
@@ -203,6 +215,9 @@ impl Fixed {
         Self::Images,
         Self::Chains,
         Self::ChainsSha256,
+        Self::Erofs,
+        Self::ErofsChains,
+        Self::ErofsChainsSha256,
     ];
 
     /// Its number. The root is 1, as FUSE has it.
@@ -221,6 +236,9 @@ impl Fixed {
             Self::Images => 10,
             Self::Chains => 11,
             Self::ChainsSha256 => 12,
+            Self::Erofs => 13,
+            Self::ErofsChains => 14,
+            Self::ErofsChainsSha256 => 15,
         }
     }
 
@@ -237,7 +255,15 @@ impl Fixed {
     #[must_use]
     pub const fn parent(self) -> Self {
         match self {
-            Self::Root | Self::ReadMe | Self::Blobs | Self::Oci | Self::Images | Self::Chains => Self::Root,
+            Self::Root
+            | Self::ReadMe
+            | Self::Blobs
+            | Self::Oci
+            | Self::Images
+            | Self::Chains
+            | Self::Erofs => Self::Root,
+            Self::ErofsChains => Self::Erofs,
+            Self::ErofsChainsSha256 => Self::ErofsChains,
             Self::ChainsSha256 => Self::Chains,
             Self::BlobsSha256 => Self::Blobs,
             Self::OciLayout | Self::OciIndex | Self::OciBlobs => Self::Oci,
@@ -254,12 +280,15 @@ impl Fixed {
                 ("HOLDALL.txt", Inode::Fixed(Self::ReadMe)),
                 ("blobs", Inode::Fixed(Self::Blobs)),
                 ("chains", Inode::Fixed(Self::Chains)),
+                ("erofs", Inode::Fixed(Self::Erofs)),
                 ("files", Inode::File(0)),
                 ("images", Inode::Fixed(Self::Images)),
                 ("oci", Inode::Fixed(Self::Oci)),
             ],
             Self::Blobs => &[("sha256", Inode::Fixed(Self::BlobsSha256))],
             Self::Chains => &[("sha256", Inode::Fixed(Self::ChainsSha256))],
+            Self::Erofs => &[("chains", Inode::Fixed(Self::ErofsChains))],
+            Self::ErofsChains => &[("sha256", Inode::Fixed(Self::ErofsChainsSha256))],
             Self::Oci => &[
                 ("blobs", Inode::Fixed(Self::OciBlobs)),
                 ("index.json", Inode::Fixed(Self::OciIndex)),
@@ -287,6 +316,8 @@ mod tests {
             proptest::sample::select(&Fixed::ALL[..]).prop_map(Inode::Fixed),
             any::<u64>().prop_map(Inode::Blob),
             (0..1u64 << 20).prop_map(Inode::Blob),
+            any::<u64>().prop_map(Inode::Erofs),
+            (0..1u64 << 20).prop_map(Inode::Erofs),
             any::<u64>().prop_map(Inode::File),
             (0..1u64 << 20).prop_map(Inode::File),
             (any_position(), any_slot()).prop_map(|(position, slot)| Inode::Image { position, slot }),
@@ -334,8 +365,10 @@ mod tests {
 
     #[test]
     fn ranges_end_where_the_next_begins() {
-        assert_eq!(Inode::Blob(FILES - BLOBS - 1).number(), Some(FILES - 1));
-        assert_eq!(Inode::Blob(FILES - BLOBS).number(), None);
+        assert_eq!(Inode::Blob(EROFS - BLOBS - 1).number(), Some(EROFS - 1));
+        assert_eq!(Inode::Blob(EROFS - BLOBS).number(), None);
+        assert_eq!(Inode::Erofs(FILES - EROFS - 1).number(), Some(FILES - 1));
+        assert_eq!(Inode::Erofs(FILES - EROFS).number(), None);
         assert_eq!(Inode::File(IMAGES - FILES - 1).number(), Some(IMAGES - 1));
         assert_eq!(Inode::File(IMAGES - FILES).number(), None);
         let image = |position, slot| Inode::Image { position, slot }.number();
@@ -349,7 +382,7 @@ mod tests {
         assert_eq!(chain((1 << 24) - 1, (1 << 38) - 1), Some(END - 1));
         assert_eq!(chain(1 << 24, 0), None);
         assert_eq!(chain(0, 1 << 38), None);
-        for nothing in [0, 13, BLOBS - 1, IMAGES, END, u64::MAX] {
+        for nothing in [0, 16, BLOBS - 1, IMAGES, END, u64::MAX] {
             assert_eq!(Inode::from_number(nothing), None);
         }
     }

@@ -117,6 +117,7 @@ What is here
   blobs/sha256/   each blob of theirs, named by its SHA-256
   images/         what a container of each image sees, by name and platform
   chains/sha256/  the same, by chainID
+  erofs/          the same as file systems: mount -t erofs erofs/chains/sha256/<name> DIR
   files/          loose files and folders
 
 How to use it (from this folder)

@@ -79,6 +79,7 @@ impl View {
                 let index = cookie.saturating_sub(DOTS);
                 match fixed {
                     Fixed::ChainsSha256 => self.list_chains(index, emit),
+                    Fixed::ErofsChainsSha256 => self.list_erofs(index, emit),
                     fixed if fixed.holds_blobs() => self.list_blobs(index, emit),
                     fixed => self.list_fixed(fixed, index, emit),
                 }
@@ -121,7 +122,7 @@ impl View {
             }
             let kind = match inode {
                 Inode::Fixed(fixed) => fixed.kind(),
-                Inode::Blob(_) => Kind::File,
+                Inode::Blob(_) | Inode::Erofs(_) => Kind::File,
                 // Of the others, only the root of the loose files is a fixed entry.
                 Inode::File(_) | Inode::Image { .. } | Inode::Chain { .. } => Kind::Directory,
             };
@@ -232,6 +233,7 @@ impl View {
     pub(super) fn counts_of(&self, fixed: Fixed) -> Result<(u64, u32), FsError> {
         Ok(match fixed {
             Fixed::Images => (0, 1),
+            Fixed::ErofsChainsSha256 => (self.disk.chain_count()?, 2),
             Fixed::ChainsSha256 => {
                 let chains = self.disk.chain_count()?;
                 (chains, names_of(chains))

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod content;
+mod erofs;
 mod folder;
 mod image;
 mod inode;
@@ -22,7 +23,8 @@ pub use listing::{Emit, Listed};
 use crate::FsError;
 use attributes::{Stamp, kind_of};
 use bytes::Bytes;
-use content::{OpenFile, cut};
+use content::{OpenFile, Source, cut};
+use erofs::Images;
 use holdall::ids::Sha256;
 use holdall::medium::MediumFile;
 use holdall::reader::{Blob, Disk, Found, Node};
@@ -56,6 +58,7 @@ pub struct View {
     index: Mutex<Option<Bytes>>,
     trees: Trees,
     open_files: Cache<u64, Arc<OpenFile>>,
+    erofs: Images,
 }
 
 impl View {
@@ -77,6 +80,7 @@ impl View {
             index: Mutex::new(None),
             trees: Trees::new(),
             open_files: Cache::new(OPEN_FILES),
+            erofs: Images::new(),
         }
     }
 
@@ -94,6 +98,7 @@ impl View {
                     .flatten()
                     .map(|(number, root)| Attributes::of_directory(number, &root)))
             }
+            Inode::Fixed(Fixed::ErofsChainsSha256) => self.lookup_erofs(name),
             Inode::Fixed(fixed) if fixed.holds_blobs() => {
                 let Some(digest) = digest_of(name) else {
                     return Ok(None);
@@ -158,6 +163,7 @@ impl View {
                 len,
             ))),
             Inode::Fixed(Fixed::OciIndex) => Ok(Piece::Slice(cut(&self.oci_index()?, offset, len))),
+            Inode::Erofs(position) => self.erofs_image(position)?.read(offset, len, buffer),
             inode => self.open(number, inode)?.read(offset, len, buffer),
         }
     }
@@ -168,7 +174,7 @@ impl View {
         let images = self.disk.image_count()?;
         let inodes = len64(Fixed::ALL.len())
             .saturating_add(self.disk.blob_count()?)
-            .saturating_add(self.disk.chain_count()?)
+            .saturating_add(self.disk.chain_count()?.saturating_mul(2))
             .saturating_add(images)
             .saturating_add(files);
         let bytes = self.stored_bytes.get().copied().unwrap_or(0);
@@ -198,6 +204,7 @@ impl View {
                 Ok(self.stamp.directory(number, entries, nlink))
             }
             Inode::Blob(position) => self.blob_attributes(position, &self.blob(position)?),
+            Inode::Erofs(position) => self.erofs_attributes(position),
             Inode::File(_) | Inode::Chain { .. } => match inode.in_tree() {
                 Some((tree, inode)) => self.attributes_in_tree(tree, inode),
                 None => Err(FsError::NoSuchInode { number }),
@@ -225,7 +232,7 @@ impl View {
                 (Some((tree, inode)), _) => self.open_in_tree(tree, inode)?,
                 (None, other) => return Err(self.wrong_kind(other, number, Kind::File)),
             };
-            Ok(Arc::new(OpenFile::new(number, reader)))
+            Ok(Arc::new(OpenFile::new(number, Source::Blob(reader))))
         })
     }
 
@@ -251,6 +258,7 @@ impl View {
         let position = match inode {
             Inode::Fixed(_) => 0,
             Inode::Blob(position)
+            | Inode::Erofs(position)
             | Inode::File(position)
             | Inode::Image { position, .. }
             | Inode::Chain { position, .. } => position,
@@ -262,7 +270,7 @@ impl View {
     fn wrong_kind(&self, inode: Inode, number: u64, wanted: Kind) -> FsError {
         let found = match inode {
             Inode::Fixed(fixed) => fixed.kind(),
-            Inode::Blob(_) => Kind::File,
+            Inode::Blob(_) | Inode::Erofs(_) => Kind::File,
             Inode::Image {
                 slot: Slot::Rootfs(_),
                 ..

@@ -1,0 +1,141 @@
+//! An image that is read: metadata from memory, data from the files of the tree.
+
+use super::inodes::{Made, made_of};
+use super::layout::BLOCK;
+use crate::blob::{BlobReader, FrameSource};
+use crate::error::Result;
+use crate::format::content::{Content, Place};
+use crate::tree::Rooted;
+use crate::units::{index64, len64};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Frames that are loaded ahead of who reads file after file.
+const FRAMES_AHEAD: usize = 3;
+
+/// Zeros to give slices of.
+static ZEROS: [u8; 4096] = [0; 4096];
+
+/// A file of the tree, from a block's start.
+#[derive(Debug, Clone)]
+pub(super) struct Extent {
+    /// Where it begins, counted from the first data block.
+    pub(super) start: u64,
+    /// Its bytes; the rest of its last block is zeros.
+    pub(super) size: u64,
+    pub(super) content: Content,
+}
+
+/// The EROFS image of a tree. Reads are verified as those of the tree's files are.
+#[derive(Debug)]
+pub struct Image {
+    source: Arc<dyn FrameSource>,
+    metadata: Bytes,
+    extents: Vec<Extent>,
+    size: u64,
+}
+
+impl Image {
+    /// Makes the image of a chain's tree: its pages are read, all of them, and none of its files. The same tree gives the same bytes. Unsupported is what
+    /// such an image cannot have: a layer's marks, attributes of other namespaces, more than [`super::INODES_MAX`] inodes.
+    pub fn of(tree: &Rooted) -> Result<Self> {
+        let root = tree.rootfs();
+        let mut uuid = [0; 16];
+        for (to, from) in uuid.iter_mut().zip(tree.top().stored().hash.as_bytes()) {
+            *to = *from;
+        }
+        let Made {
+            metadata,
+            extents,
+            blocks,
+        } = made_of(root, uuid)?;
+        Ok(Self {
+            source: Arc::clone(root.source()),
+            metadata: Bytes::from(metadata),
+            extents,
+            size: blocks * BLOCK,
+        })
+    }
+
+    /// Bytes of the image.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes of it that are metadata, from its start; whole blocks.
+    #[must_use]
+    pub const fn metadata_bytes(&self) -> u64 {
+        len64(self.metadata.len())
+    }
+
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let inline = |extent: &Extent| match &extent.content {
+            Content::Inline(bytes) => len64(bytes.len()),
+            _ => 0,
+        };
+        let extents = len64(self.extents.len() * size_of::<Extent>());
+        self.metadata_bytes() + extents + self.extents.iter().map(inline).sum::<u64>()
+    }
+
+    /// Up to `max` bytes from `offset`, at least one unless it is at the end: as many as lie together.
+    pub fn slice_at(&self, offset: u64, max: usize) -> Result<Bytes> {
+        let Some(at) = offset.checked_sub(self.metadata_bytes()) else {
+            let start = index64(offset);
+            let end = start.saturating_add(max).min(self.metadata.len());
+            return Ok(self.metadata.slice(start..end));
+        };
+        let Some((_, extent)) = self.extent_at(at).filter(|_| offset < self.size) else {
+            return Ok(Bytes::new());
+        };
+        let within = at - extent.start;
+        if within < extent.size {
+            return self.reader(extent).slice_at(within, max);
+        }
+        let zeros = extent.size.next_multiple_of(BLOCK) - within;
+        let len = index64(zeros).min(max).min(ZEROS.len());
+        Ok(Bytes::from_static(&ZEROS).slice(..len))
+    }
+
+    /// Begins to load, in the background, what a reader in order wants after `offset`; returns at once.
+    pub fn read_ahead(&self, offset: u64) {
+        let Some(at) = offset.checked_sub(self.metadata_bytes()) else {
+            return;
+        };
+        let Some((number, extent)) = self.extent_at(at) else {
+            return;
+        };
+        self.reader(extent).read_ahead(at - extent.start);
+        let mut places: Vec<Place> = Vec::with_capacity(FRAMES_AHEAD);
+        for extent in self.extents.iter().skip(number + 1).take(64 * FRAMES_AHEAD) {
+            let Content::List(list) = &extent.content else {
+                continue;
+            };
+            let same = |place: &Place| (place.pack, place.frame) == (list.place.pack, list.place.frame);
+            if !places.last().is_some_and(same) {
+                places.push(list.place);
+                if places.len() == FRAMES_AHEAD {
+                    break;
+                }
+            }
+        }
+        if !places.is_empty() {
+            self.source.prefetch(&places);
+        }
+    }
+
+    fn reader(&self, extent: &Extent) -> BlobReader {
+        BlobReader::new(Arc::clone(&self.source), extent.size, extent.content.clone())
+    }
+
+    /// The extent that the place is in, counted from the first data block, and its position.
+    fn extent_at(&self, at: u64) -> Option<(usize, &Extent)> {
+        let number = self
+            .extents
+            .partition_point(|extent| extent.start <= at)
+            .checked_sub(1)?;
+        self.extents.get(number).map(|extent| (number, extent))
+    }
+}

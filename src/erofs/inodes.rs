@@ -1,0 +1,363 @@
+//! From a tree to the inodes of an image: which there are, where each is, and what it says.
+
+use super::INODES_MAX;
+use super::image::Extent;
+use super::layout::{self, BLOCK, Core, DataLayout, Dirent, SLOT, SUPERBLOCK_AT, Superblock};
+use super::xattrs::{Shared, Xattr};
+use crate::error::{Error, Result};
+use crate::format::content::Content;
+use crate::format::tree::Node as StoredNode;
+use crate::ids::BlobId;
+use crate::tree::{Directory, Entry, Metadata, Node, SpecialKind};
+use crate::units::len64;
+use std::collections::HashMap;
+
+/// Numbers that directory entries have for types.
+const FILE: u8 = 1;
+const DIRECTORY: u8 = 2;
+const CHAR_DEVICE: u8 = 3;
+const BLOCK_DEVICE: u8 = 4;
+const FIFO: u8 = 5;
+const SOCKET: u8 = 6;
+const SYMLINK: u8 = 7;
+
+/// The type's bits in a mode.
+const fn type_bits(file_type: u8) -> u16 {
+    match file_type {
+        DIRECTORY => 0o040_000,
+        CHAR_DEVICE => 0o020_000,
+        BLOCK_DEVICE => 0o060_000,
+        FIFO => 0o010_000,
+        SOCKET => 0o140_000,
+        SYMLINK => 0o120_000,
+        _ => 0o100_000,
+    }
+}
+
+/// What an inode has besides its core.
+#[derive(Debug)]
+enum Body {
+    Directory(Names),
+    Symlink(Vec<u8>),
+    File,
+    Device,
+}
+
+/// The names of a directory, `.` and `..` among them, in byte order.
+#[derive(Debug, Default)]
+struct Names {
+    /// Each with the position of its inode, and its type.
+    entries: Vec<(Vec<u8>, usize, u8)>,
+    /// Names in each block, and bytes of all blocks.
+    counts: Vec<usize>,
+    bytes: u64,
+}
+
+/// An inode that was met.
+#[derive(Debug)]
+struct Inode {
+    core: Core,
+    xattrs: Vec<Xattr>,
+    body: Body,
+    /// Attributes as they stand behind the core.
+    attributes: Vec<u8>,
+    /// Where it is.
+    at: u64,
+}
+
+/// What is known of a tree while its image is made.
+#[derive(Debug, Default)]
+struct Tree {
+    inodes: Vec<Inode>,
+    /// Hard links: positions by inode number of the tree.
+    linked: HashMap<u64, usize>,
+    /// Files of the same bytes are one extent.
+    extents: Vec<Extent>,
+    known: HashMap<(BlobId, u64), u32>,
+    /// Data blocks so far.
+    blocks: u64,
+}
+
+/// An image's metadata, and its files, in order of where they begin.
+pub(super) struct Made {
+    pub(super) metadata: Vec<u8>,
+    pub(super) extents: Vec<Extent>,
+    pub(super) blocks: u64,
+}
+
+fn unsupported(what: impl Into<String>) -> Error {
+    Error::Unsupported {
+        place: "a tree as an EROFS image".to_owned(),
+        what: what.into(),
+    }
+}
+
+impl Tree {
+    fn add(
+        &mut self,
+        file_type: u8,
+        metadata: &Metadata,
+        (nlink, size, value): (u32, u64, u32),
+        body: Body,
+    ) -> usize {
+        let serial = u32::try_from(self.inodes.len() + 1).unwrap_or(u32::MAX);
+        self.inodes.push(Inode {
+            core: Core {
+                mode: type_bits(file_type) | metadata.mode & 0o7777,
+                uid: metadata.uid,
+                gid: metadata.gid,
+                time: (metadata.mtime_sec, metadata.mtime_nsec),
+                nlink,
+                size,
+                layout: DataLayout::Plain,
+                value,
+                serial,
+                xattr_count: 0,
+            },
+            xattrs: metadata.xattrs.clone(),
+            body,
+            attributes: Vec::new(),
+            at: 0,
+        });
+        self.inodes.len() - 1
+    }
+
+    /// Where a file's bytes begin, counted in data blocks.
+    fn extent(&mut self, blob: BlobId, size: u64, content: &Content) -> Result<u32> {
+        if size == 0 {
+            return Ok(0);
+        }
+        if let Some(start) = self.known.get(&(blob, size)) {
+            return Ok(*start);
+        }
+        let start = u32::try_from(self.blocks).map_err(|_| unsupported("more than 16 TiB of files"))?;
+        self.extents.push(Extent {
+            start: u64::from(start) * BLOCK,
+            size,
+            content: content.clone(),
+        });
+        self.known.insert((blob, size), start);
+        self.blocks += layout::blocks(size);
+        Ok(start)
+    }
+
+    /// The inode of an entry, which is made unless it is a further name of one; and its type.
+    fn entry(&mut self, entry: &Entry) -> Result<(usize, u8)> {
+        let (file_type, counts, body) = match &entry.node {
+            Node::Directory { subdirectories, .. } => {
+                let nlink = u32::try_from(subdirectories + 2).unwrap_or(u32::MAX);
+                (DIRECTORY, (nlink, 0, 0), Body::Directory(Names::default()))
+            }
+            Node::File {
+                size, blob_id, nlink, ..
+            } => {
+                if let Some(at) = self.linked.get(&entry.inode) {
+                    return Ok((*at, FILE));
+                }
+                let StoredNode::File { content, .. } = &entry.stored().node else {
+                    return Err(unsupported("a file that is stored as none"));
+                };
+                let start = self.extent(*blob_id, *size, content)?;
+                (FILE, (*nlink, *size, start), Body::File)
+            }
+            Node::Symlink { target, nlink } => (
+                SYMLINK,
+                (*nlink, len64(target.len()), 0),
+                Body::Symlink(target.clone()),
+            ),
+            Node::Special {
+                kind,
+                major,
+                minor,
+                nlink,
+            } => {
+                let file_type = match kind {
+                    SpecialKind::CharDevice => CHAR_DEVICE,
+                    SpecialKind::BlockDevice => BLOCK_DEVICE,
+                    SpecialKind::Fifo => FIFO,
+                    SpecialKind::Socket => SOCKET,
+                };
+                (
+                    file_type,
+                    (*nlink, 0, layout::device(*major, *minor)),
+                    Body::Device,
+                )
+            }
+            Node::Whiteout | Node::OutsideLink { .. } => {
+                return Err(unsupported("what a layer says of the layers below"));
+            }
+        };
+        if let Some(at) = self
+            .linked
+            .get(&entry.inode)
+            .filter(|_| counts.0 > 1 && file_type != DIRECTORY)
+        {
+            return Ok((*at, file_type));
+        }
+        let at = self.add(file_type, &entry.metadata, counts, body);
+        if counts.0 > 1 && file_type != DIRECTORY {
+            self.linked.insert(entry.inode, at);
+        }
+        Ok((at, file_type))
+    }
+
+    /// Meets every inode below `root`: those of one directory one after the other, so that a look at all of them reads few blocks.
+    fn walk(&mut self, root: &Directory) -> Result<()> {
+        let nlink = u32::try_from(root.subdirectories() + 2).unwrap_or(u32::MAX);
+        let top = self.add(
+            DIRECTORY,
+            root.metadata(),
+            (nlink, 0, 0),
+            Body::Directory(Names::default()),
+        );
+        let mut waiting = vec![(top, top, root.clone())];
+        while let Some((at, parent, directory)) = waiting.pop() {
+            let mut entries = vec![
+                (b".".to_vec(), at, DIRECTORY),
+                (b"..".to_vec(), parent, DIRECTORY),
+            ];
+            let mut below = Vec::new();
+            for entry in directory.entries(0) {
+                let entry = entry?;
+                if len64(self.inodes.len()) >= INODES_MAX {
+                    return Err(unsupported(format!("more than {INODES_MAX} inodes")));
+                }
+                let (child, file_type) = self.entry(&entry)?;
+                entries.push((entry.name.as_bytes().to_vec(), child, file_type));
+                if file_type == DIRECTORY {
+                    below.push((child, at, directory.open_directory(&entry)?));
+                }
+            }
+            entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            let (counts, bytes) = layout::directory_blocks(entries.iter().map(|(name, ..)| name.as_slice()));
+            if let Some(inode) = self.inodes.get_mut(at) {
+                inode.core.size = bytes;
+                inode.body = Body::Directory(Names {
+                    entries,
+                    counts,
+                    bytes,
+                });
+            }
+            waiting.extend(below.into_iter().rev());
+        }
+        Ok(())
+    }
+
+    /// The time that most inodes have; of several the earliest.
+    fn usual_time(&self) -> (i64, u32) {
+        let mut counts: HashMap<(i64, u32), u64> = HashMap::new();
+        for inode in &self.inodes {
+            *counts.entry(inode.core.time).or_default() += 1;
+        }
+        let most = counts
+            .into_iter()
+            .max_by_key(|(time, count)| (*count, std::cmp::Reverse(*time)));
+        most.map_or((0, 0), |(time, _)| time)
+    }
+}
+
+impl Inode {
+    /// Bytes that lie in blocks, and bytes that follow the inode where there is room for them.
+    fn parts(&self, len: u64) -> (u64, u64) {
+        let bytes = match &self.body {
+            Body::Directory(names) => names.bytes,
+            Body::Symlink(target) => len64(target.len()),
+            Body::File | Body::Device => 0,
+        };
+        let tail = bytes % BLOCK;
+        if len + tail <= BLOCK {
+            (bytes - tail, tail)
+        } else {
+            (bytes, 0)
+        }
+    }
+}
+
+/// The image of the tree below `root`; `uuid` is what it calls itself.
+pub(super) fn made_of(root: &Directory, uuid: [u8; 16]) -> Result<Made> {
+    let mut tree = Tree::default();
+    tree.walk(root)?;
+    let time = tree.usual_time();
+    let shared = Shared::of(tree.inodes.iter().flat_map(|inode| &inode.xattrs))?;
+    // Where each inode is; directories' and long links' blocks are counted from the first behind all inodes.
+    let mut end = len64(SUPERBLOCK_AT) + 128;
+    let mut behind = 0;
+    for inode in &mut tree.inodes {
+        (inode.attributes, inode.core.xattr_count) = shared.body(&inode.xattrs)?;
+        let len = inode.core.len(time) + len64(inode.attributes.len());
+        let (in_blocks, tail) = inode.parts(len);
+        end = end.next_multiple_of(SLOT);
+        if end % BLOCK + len + tail > BLOCK {
+            end = end.next_multiple_of(BLOCK);
+        }
+        inode.at = end;
+        end += len + tail;
+        if tail > 0 {
+            inode.core.layout = DataLayout::Inline;
+        }
+        if in_blocks > 0 {
+            inode.core.value = u32::try_from(behind).unwrap_or(u32::MAX);
+            behind += layout::blocks(in_blocks);
+        }
+    }
+    let first_behind = layout::blocks(end);
+    let xattr_block = first_behind + behind;
+    let first_data = xattr_block + layout::blocks(len64(shared.bytes().len()));
+    let blocks = first_data + tree.blocks;
+    let block = |n: u64| u32::try_from(n).map_err(|_| unsupported("an image of more than 16 TiB"));
+    let superblock = Superblock {
+        root_nid: u16::try_from(tree.inodes.first().map_or(0, |root| root.at / SLOT)).unwrap_or(u16::MAX),
+        inodes: len64(tree.inodes.len()),
+        time,
+        blocks: block(blocks)?,
+        xattr_block: block(xattr_block)?,
+        uuid,
+    };
+    let mut metadata = vec![0; crate::units::index64(first_data * BLOCK)];
+    layout::place(&mut metadata, len64(SUPERBLOCK_AT), &superblock.encode());
+    layout::place(&mut metadata, xattr_block * BLOCK, shared.bytes());
+    for inode in &tree.inodes {
+        let mut core = inode.core.clone();
+        let content = match &inode.body {
+            Body::Directory(names) => {
+                let dirents: Vec<Dirent<'_>> = names
+                    .entries
+                    .iter()
+                    .map(|(name, child, file_type)| Dirent {
+                        name,
+                        nid: tree.inodes.get(*child).map_or(0, |inode| inode.at / SLOT),
+                        file_type: *file_type,
+                    })
+                    .collect();
+                layout::directory(&dirents, &names.counts)
+            }
+            Body::Symlink(target) => target.clone(),
+            Body::File => {
+                if core.size > 0 {
+                    core.value = block(first_data + u64::from(core.value))?;
+                }
+                Vec::new()
+            }
+            Body::Device => Vec::new(),
+        };
+        let len = core.len(time) + len64(inode.attributes.len());
+        let (in_blocks, _) = inode.parts(len);
+        let (blocks, tail) = content
+            .split_at_checked(crate::units::index64(in_blocks))
+            .unwrap_or((&content, &[]));
+        if in_blocks > 0 {
+            let first = first_behind + u64::from(core.value);
+            layout::place(&mut metadata, first * BLOCK, blocks);
+            core.value = block(first)?;
+        }
+        let mut bytes = core.encode(time);
+        bytes.extend_from_slice(&inode.attributes);
+        bytes.extend_from_slice(tail);
+        layout::place(&mut metadata, inode.at, &bytes);
+    }
+    Ok(Made {
+        metadata,
+        extents: tree.extents,
+        blocks,
+    })
+}
