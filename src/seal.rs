@@ -19,6 +19,7 @@ use crate::name::SignerName;
 use crate::reader::{Directory, Disk, Node, OpenOptions};
 use crate::signature::{self, Signed};
 use crate::verify::{self, Report, VerifyOptions};
+use ssh_key::public::KeyData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -58,21 +59,8 @@ pub fn seal(
     sealing: &Sealing,
     interrupted: &AtomicBool,
 ) -> Result<Sealed> {
+    may_seal(medium.as_ref(), before)?;
     let mut before = before.clone();
-    if !before.warnings.is_empty() {
-        return Err(Error::refused(format!(
-            "{}: what is damaged is not sealed: {}",
-            medium.name(),
-            before.warnings.join("; ")
-        )));
-    }
-    if before.root.state == State::Sealed {
-        return Err(Error::refused(format!(
-            "{}: generation {} is sealed already; `holdall sign` adds a signature to it",
-            medium.name(),
-            before.root.generation
-        )));
-    }
     generation::settle(medium.as_ref(), &mut before)?;
     let packs = generation::pack_set(medium.as_ref(), &before.root)?;
     let disk = Disk::at(Arc::clone(medium), before.clone(), &OpenOptions::default())?;
@@ -142,6 +130,27 @@ pub fn seal(
         files,
         unnamed_files,
     })
+}
+
+/// Refused where this generation cannot be sealed.
+pub fn may_seal(medium: &dyn Medium, before: &Current) -> Result<()> {
+    let refuse = |why: String| Err(Error::refused(format!("{}: {why}", medium.name())));
+    if !before.warnings.is_empty() {
+        return refuse(format!(
+            "what is damaged is not sealed: {}",
+            before.warnings.join("; ")
+        ));
+    }
+    if before.root.state == State::Sealed {
+        return refuse(format!(
+            "generation {} is sealed already; `holdall sign` adds a signature to it",
+            before.root.generation
+        ));
+    }
+    if before.root.catalogue_leaves == 0 {
+        return refuse("there is nothing on this disk yet; `holdall add` comes first".to_owned());
+    }
+    Ok(())
 }
 
 fn check_interrupted(interrupted: &AtomicBool) -> Result<()> {
@@ -241,7 +250,7 @@ pub fn attach(
             place: place.clone(),
             why: fault.to_string(),
         })?;
-    may_sign(medium.as_ref(), root, signer, Some(&signed))?;
+    may_sign(medium.as_ref(), root, signer, signed.key())?;
     let file = MediumFile::Signature(root.generation, signer);
     let mut writer = medium.create(file)?;
     writer.append(&[armored.as_bytes()])?;
@@ -279,14 +288,22 @@ pub struct Signing<'a> {
     pub readback: bool,
 }
 
-/// Refused where this generation cannot take a signature of that name (and, where it is known, by that key).
-pub fn may_sign(medium: &dyn Medium, root: &Root, signer: SignerName, signed: Option<&Signed>) -> Result<()> {
+/// Refused where this generation cannot take a signature of that name by that key.
+pub fn may_sign(medium: &dyn Medium, root: &Root, signer: SignerName, key: &KeyData) -> Result<()> {
     let generation = root.generation;
     let refuse = |why: String| Err(Error::refused(format!("{}: {why}", medium.name())));
     if root.state == State::Open {
         return refuse(format!(
             "generation {generation} is open; `holdall seal` finishes and signs it"
         ));
+    }
+    for found in signature::read_all(medium, generation)? {
+        if found.check(root).is_ok_and(|other| other.key() == key) {
+            return refuse(format!(
+                "generation {generation} is signed by this key already, as {}",
+                found.signer
+            ));
+        }
     }
     let names = medium.signatures(generation)?;
     if names.contains(&signer) {
@@ -298,15 +315,6 @@ pub fn may_sign(medium: &dyn Medium, root: &Root, signer: SignerName, signed: Op
         return refuse(format!(
             "generation {generation} has as many signatures as it can have"
         ));
-    }
-    let Some(signed) = signed else { return Ok(()) };
-    for found in signature::read_all(medium, generation)? {
-        if found.check(root).is_ok_and(|other| other.key() == signed.key()) {
-            return refuse(format!(
-                "generation {generation} is signed by this key already, as {}",
-                found.signer
-            ));
-        }
     }
     Ok(())
 }

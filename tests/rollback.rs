@@ -230,8 +230,12 @@ fn what_the_policy_refuses_is_not_copied_from_either_and_said_where_it_is_shown(
         assert!(err.contains("1 of the 2 distinct keys"), "{err}");
         assert!(!Path::new(&dest).exists());
         let anyway: Vec<&str> = verb.iter().copied().chain(["--allow-unsigned"]).collect();
-        assert_eq!(run(&anyway).0, ACCEPTED, "{verb:?}");
+        let (code, _, err) = run(&anyway);
+        assert_eq!(code, ACCEPTED, "{verb:?}");
+        assert!(err.contains("though the policy does not accept it"), "{err}");
     }
+    let (_, log, _) = run(&["log"]);
+    assert_eq!(log.matches("copied all the same").count(), 2, "{log}");
     for verb in [
         &["ls", &disk][..],
         &["info", &disk],
@@ -302,6 +306,16 @@ fn two_disks_that_are_sealed_at_once_get_two_serials() {
                 "--state", &state, "init", &disk, "--origin", "build-7", "--series", "prod",
             ];
             ground.stage.run(args).code(0);
+            let file = ground.folder("file");
+            std::fs::write(&file, disk.as_bytes()).unwrap();
+            let add = [
+                "--state",
+                &state,
+                "add",
+                &disk,
+                &format!("file:{}", file.display()),
+            ];
+            ground.stage.run(add).code(0);
             disk
         })
         .collect();
@@ -331,7 +345,7 @@ fn two_disks_that_are_sealed_at_once_get_two_serials() {
         })
         .collect();
     serials.sort_unstable();
-    assert_eq!(serials, [2, 3, 4, 5]);
+    assert_eq!(serials, [3, 4, 5, 6]);
 }
 
 #[test]
@@ -408,17 +422,12 @@ fn other_origins_old_roots_and_parts_of_other_generations_are_refused() {
     ground.expect(&low, [ACCEPTED, ACCEPTED, ASKS], &[]);
     ground.policy("");
     // 10
-    let expired = ground.disk("build-7", "prod", (6, 1), &BOTH, &["--expires", "2020-01-01"]);
-    ground.expect(
-        &expired,
-        [UNTRUSTED, UNTRUSTED, ASKS],
-        &["not to be used after 2020-01-01"],
-    );
-    ground
-        .stage
-        .run(["verify", &expired])
-        .code(0)
-        .says("not to be used after 2020-01-01");
+    let soon = sh("date -u -d '+3 sec' +%Y-%m-%dT%H:%M:%SZ");
+    let expired = ground.disk("build-7", "prod", (6, 1), &BOTH, &["--expires", soon.trim()]);
+    let says = format!("not to be used after {}", soon.trim().get(..10).unwrap());
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    ground.expect(&expired, [UNTRUSTED, UNTRUSTED, ASKS], &[&says]);
+    ground.stage.run(["verify", &expired]).code(0).says(&says);
     let disk = ground.disk("build-7", "prod", (6, 1), &BOTH, &[]);
     ground.policy("oldest = \"2099-01-01\"");
     ground.expect(

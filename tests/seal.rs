@@ -172,6 +172,39 @@ fn stock_openssh_checks_what_is_signed_with_keys_of_every_kind_and_its_own_signa
 }
 
 #[test]
+fn what_cannot_be_sealed_is_refused_before_anything_is_used_up() {
+    let (stage, disk) = with_files();
+    let alice = key(&stage, "alice", &["ed25519"]);
+    let weak = key(&stage, "weak", &["rsa", "-b", "1024"]);
+    let seal = |disk: &str, more: &[&str]| {
+        let args = ["seal", disk, "--key", &alice];
+        stage.run(args.iter().chain(more))
+    };
+    stage
+        .run(["seal", &disk, "--key", &weak])
+        .code(4)
+        .says("nothing was sealed");
+    seal(&disk, &["--expires", "2020-01-01"])
+        .code(4)
+        .says("that is past");
+    let empty = stage.path("empty").to_str().unwrap().to_owned();
+    stage
+        .run(["init", &empty, "--origin", "build-7", "--series", "prod"])
+        .code(0);
+    for more in [&[][..], &["--dry-run"]] {
+        seal(&empty, more).code(4).says("nothing on this disk yet");
+    }
+    seal(&disk, &[]).code(0).says("serial 3");
+    for more in [&[][..], &["--dry-run"], &[]] {
+        seal(&disk, more).code(4).says("sealed already");
+    }
+    let file = stage.path("more");
+    std::fs::write(&file, b"more").unwrap();
+    stage.add(&[format!("file:{}", file.display())]).code(0);
+    seal(&disk, &[]).code(0).says("serial 5");
+}
+
+#[test]
 fn the_ssh_agent_signs_with_a_key_whose_file_is_gone() {
     let (stage, disk) = with_files();
     key(&stage, "agent", &["ed25519"]);
@@ -377,7 +410,7 @@ fn the_independent_verifier_agrees_and_takes_none_of_ten_thousand_mutations() {
     stage
         .run(["check-proof", proof, "--blob", file.to_str().unwrap()])
         .code(0)
-        .says("file f/b/z")
+        .says("file files/f/b/z")
         .says("the same");
     stage
         .run([

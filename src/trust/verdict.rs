@@ -179,8 +179,8 @@ impl fmt::Display for Refusal {
             Self::Open { sealed } => {
                 f.write_str("this generation is open: nobody sealed it")?;
                 match sealed.as_slice() {
-                    [] => f.write_str("; the medium has no sealed one"),
-                    [newest, ..] => write!(f, "; the last sealed one can be had by --generation {newest}"),
+                    [] => Ok(()),
+                    [newest, ..] => write!(f, "; the last sealed one before it can be had by --generation {newest}"),
                 }
             }
             Self::Origin { origin, series } => write!(

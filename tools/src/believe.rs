@@ -124,12 +124,23 @@ impl CopyArgs {
     /// Refuses a disk that the policy in force does not accept. Without one nothing is said: that is for who runs from it.
     pub fn check(&self, disk: &Disk, state: Option<PathBuf>, output: &Output) -> Result<(), ToolError> {
         let policy = self.believe.policy()?;
-        if self.allow_unsigned || (policy.is_none() && !self.believe.require_signature) {
+        if policy.is_none() && !self.believe.require_signature {
             return Ok(());
         }
         let state = state::folder(state)?;
         let judged = self.believe.judge_by(policy, disk, &state)?;
-        judged.accept(disk, &state, output)
+        match &judged.verdict.refusal {
+            Some(refusal) if self.allow_unsigned => {
+                output.warn(&format!(
+                    "{}: copied though the policy does not accept it: {refusal}",
+                    disk.name()
+                ));
+                let note = format!("{}: copied all the same, by --allow-unsigned", refusal.kind());
+                log(disk, Event::Refused, &note, &state, output);
+                Ok(())
+            }
+            _ => judged.accept(disk, &state, output),
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub enum Key {
         file: PathBuf,
         /// Its public part.
         public: Box<PublicKey>,
+        /// Whether it asks for something.
+        asks: bool,
     },
 }
 
@@ -57,6 +59,7 @@ impl Key {
                 return Ok(Self::SshKeygen {
                     file: path.to_owned(),
                     public: Box::new(beside.unwrap_or(public)),
+                    asks: false,
                 });
             }
         };
@@ -71,6 +74,7 @@ impl Key {
             return Ok(Self::SshKeygen {
                 file: path.to_owned(),
                 public: Box::new(public),
+                asks: key.is_encrypted() || !matches!(key.algorithm(), Algorithm::Rsa { .. }),
             });
         }
         Ok(Self::Private(Box::new(key)))
@@ -100,7 +104,25 @@ impl Key {
         )))
     }
 
-    fn public(&self) -> &PublicKey {
+    /// Whether this key makes signatures that hold, tried on bytes that are no ROOT. Where somebody would be asked for a touch or a passphrase it is not
+    /// tried.
+    pub fn try_out(&self) -> Result<(), ToolError> {
+        if let Self::SshKeygen { asks: true, .. } = self {
+            return Ok(());
+        }
+        let trial = "a trial of a key, and no ROOT\n";
+        let armored = self.sign(trial)?;
+        match signature::check(trial.as_bytes(), armored.as_bytes()) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ToolError::Refused(format!(
+                "this {} key does not make signatures that count: ed25519, ECDSA, and RSA of 2048 bits and more do",
+                self.public().algorithm()
+            ))),
+        }
+    }
+
+    /// The key's public part.
+    pub fn public(&self) -> &PublicKey {
         match self {
             Self::Private(key) => key.public_key(),
             Self::Agent(public, _) | Self::SshKeygen { public, .. } => public,

@@ -100,7 +100,8 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     );
     verdict.warnings.iter().for_each(|warning| output.warn(warning));
     let kind = kind_name(leaf.kind);
-    output.line(format!("proves   {kind} {}", one_line(&leaf.name)))?;
+    let below = if leaf.kind == Kind::File { "files/" } else { "" };
+    output.line(format!("proves   {kind} {below}{}", one_line(&leaf.name)))?;
     output.line(format!(
         "digest   {}, {} bytes",
         leaf.sha256.to_digest(),

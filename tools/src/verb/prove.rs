@@ -83,7 +83,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     output.say(format!(
         "{}: the proof of {}, under root {}",
         file.display(),
-        one_line(&name),
+        one_line(&args.what.to_string_lossy()),
         disk.root_hash()
     ))?;
     output.result(&json!({ "file": file, "disk": output::generation(disk.root(), disk.root_hash()) }))?;

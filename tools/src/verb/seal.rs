@@ -76,6 +76,17 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let _lock = medium.lock()?;
     let before = generation::current(medium.as_ref(), None)?;
     is_root(args.root, &before)?;
+    seal::may_seal(medium.as_ref(), &before)?;
+    if let Some(expires) = args.expires.filter(|at| *at <= now()) {
+        return Err(ToolError::Refused(format!(
+            "--expires {}: that is past, and no policy would accept this disk",
+            output::time(expires)
+        )));
+    }
+    for ((key, _), path) in keys.iter().zip(&args.keys) {
+        key.try_out()
+            .map_err(|e| ToolError::Refused(format!("{}: {e}; nothing was sealed", path.display())))?;
+    }
     let folder = SeenFolder::sealed(&state::folder(asked_state)?);
     let serial = if args.dry_run {
         serial_of(

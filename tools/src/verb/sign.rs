@@ -74,8 +74,9 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
     ));
     let (names, said) = match &args.signature {
         None => {
-            for (_, name) in &keys {
-                seal::may_sign(medium.as_ref(), &current.root, *name, None)?;
+            for (key, name) in &keys {
+                let key = key.public().key_data();
+                seal::may_sign(medium.as_ref(), &current.root, *name, key)?;
             }
             let read = sign_all(
                 &args.medium,
@@ -103,7 +104,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
                 .signer
                 .or_else(|| signing::signer_of(&armored))
                 .ok_or_else(|| ToolError::Usage("give the signature a name with --signer".to_owned()))?;
-            seal::may_sign(medium.as_ref(), &current.root, signer, Some(&signed))?;
+            seal::may_sign(medium.as_ref(), &current.root, signer, signed.key())?;
             let fresh: Arc<dyn Medium> = Arc::new(DirectoryMedium::open_past_caches(&args.medium)?);
             if !args.no_readback {
                 read_back(&fresh, &current, &interrupted, output)?;

@@ -1,6 +1,6 @@
 //! The journal of a verification in the host's state folder: what was checked so far, so that `--resume` can go on.
 //!
-//! `verify/MEDIUM`, one JSON text a line, each behind a check over it and all lines before it. The first line says for
+//! `verify/MEDIUM-MODE`, one JSON text a line, each behind a check over it and all lines before it. The first line says for
 //! which generation, by its ROOT, in which mode and by which version it was kept. Lines are only ever appended: a killed run
 //! leaves a last line that is cut short, and that is as if it had not been written.
 
@@ -185,7 +185,7 @@ impl KeptJournal {
     pub fn open(state: &Path, of: &Subject, resume: bool) -> Result<Option<Opened>, ToolError> {
         let folder = state.join("verify");
         std::fs::create_dir_all(&folder).map_err(|e| ToolError::io(folder.display(), e))?;
-        let path = folder.join(&of.medium);
+        let path = folder.join(format!("{}-{}", of.medium, of.mode));
         let failed = |e| ToolError::io(path.display(), e);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -210,7 +210,7 @@ impl KeptJournal {
         match found {
             Found::Nothing if resume => {
                 told = Some(format!(
-                    "{place}: no stopped run of this disk is kept; it is checked from the start"
+                    "{place}: no stopped run of this disk in this mode is kept; it is checked from the start"
                 ));
             }
             Found::Nothing => {}
@@ -549,7 +549,10 @@ mod tests {
     fn a_line_cut_short_is_as_if_it_were_not_there_and_a_damaged_one_costs_all() {
         let state = tempfile::tempdir().unwrap();
         let of = subject(1, Mode::Stored);
-        let path = state.path().join("verify").join(&of.medium);
+        let path = state
+            .path()
+            .join("verify")
+            .join(format!("{}-{}", of.medium, of.mode));
         let fill = || {
             let journal = open(state.path(), &of, false).journal;
             (1..=3).for_each(|n| journal.pack_checked(&pack(n)));

@@ -84,6 +84,16 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let keys = args.images.keys()?;
     args.believe.policy()?;
     let medium = locate::medium(&args.medium)?;
+    // What a policy says of it too; it is judged again when all of it was read.
+    if let Ok(disk) = locate::disk(&args.medium, args.generation, None)
+        && let Ok(judged) = args.believe.judge(&disk, &state)
+        && let Some(refusal) = &judged.verdict.refusal
+    {
+        output.warn(&format!(
+            "{}: it will be refused: {refusal}; what is on it is checked all the same",
+            disk.name()
+        ));
+    }
     // Before anything is read, so that hours later it can be written.
     let files = report_file::open_all(&args.report, &args.medium)?;
     let started = jiff::Timestamp::now().as_second();
