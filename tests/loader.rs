@@ -177,6 +177,22 @@ fn plugged_in(version: Version) {
     let pod = containerd.pod(Runtime::Runc);
     let container = pod.start(BUSYBOX, "cat /etc/motd; sleep 1000");
     pod.wait_for(&container, "above\n");
+    // Each chain is a file system of the kernel's, mounted once: the pause image's, and that of all the containers.
+    let trees = node.stage.path("mnt.erofs");
+    let mounts = std::fs::read_to_string(format!("/proc/{}/mountinfo", serving.child.id())).unwrap();
+    let below = format!("{}/", trees.display());
+    let ours = mounts
+        .lines()
+        .filter(|line| line.contains(" - erofs ") && line.contains(&below));
+    assert_eq!(ours.count(), 2, "{mounts}");
+    run(
+        &containerd,
+        Runtime::Runc,
+        "below",
+        "grep overlay /proc/self/mountinfo",
+    )
+    .code(0)
+    .says("mnt.erofs/");
     pod.remove();
     let grown = (bytes(&root) + bytes(&state)).saturating_sub(before);
     eprintln!("{version:?}: {grown} bytes on the node");
@@ -185,6 +201,19 @@ fn plugged_in(version: Version) {
     let content = root.join("io.containerd.content.v1.content/blobs");
     let large = sh(&format!("find {} -type f -size +8k", content.display()));
     assert_eq!(large, "", "layers in the content store");
+    assert_eq!(serving.stop(), 0, "{}", node.said());
+    assert!(!trees.exists());
+    // By FUSE alone, where that is wanted.
+    let mut serving = node.serve(&containerd, &["--allow-unsigned", "--fuse-trees"]);
+    run(
+        &containerd,
+        Runtime::Runc,
+        "by-fuse",
+        "grep overlay /proc/self/mountinfo",
+    )
+    .code(0)
+    .says("mnt/chains/sha256/");
+    assert!(!trees.exists());
     assert_eq!(serving.stop(), 0, "{}", node.said());
     assert_eq!(
         sh(&format!(

@@ -1,6 +1,7 @@
 //! `holdall serve`: the loader. A registry; beside it, if asked, the mounted disk, a snapshotter for containerd,
 //! and the disk's images registered with containerd; all in one process.
 
+mod kernel;
 pub mod loader;
 mod plugged;
 mod running;
@@ -68,6 +69,9 @@ pub struct Args {
     /// /var/lib/containerd/io.containerd.content.v1.content], so that images can be exported and unpacked elsewhere
     #[arg(long, value_name = "FOLDER", requires = "containerd")]
     link_layers: Option<PathBuf>,
+    /// Let containers run from the FUSE tree, though the kernel could mount the disk's EROFS images and be faster
+    #[arg(long, requires = "snapshotter")]
+    fuse_trees: bool,
     /// The root that the disk must have: what `holdall info` shows where the disk was written
     #[arg(long, value_name = "HASH", value_parser = PageHash::from_hex)]
     root: Option<PageHash>,
@@ -201,7 +205,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
             Some(Loader::start(
                 socket,
                 &state,
-                &chains,
+                (&chains, !args.fuse_trees),
                 registering,
                 &stop,
                 *output,
@@ -254,6 +258,9 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let served = runtime.block_on(answering);
     loader::notify_stopping();
     let broken = loader.as_ref().is_some_and(Loader::is_broken);
+    if let Some(loader) = &loader {
+        loader.end();
+    }
     drop(loader);
     // The state's database must be closed before the process ends. A call that the device holds is not waited for.
     runtime.shutdown_timeout(SETTLING);

@@ -1,5 +1,6 @@
 //! What containerd sees of the disk: the snapshotter on its socket, and the images that are registered.
 
+use super::kernel::KernelTrees;
 use super::plugged::Plugged;
 use super::stopping::Stop;
 use crate::exit::ToolError;
@@ -148,14 +149,15 @@ impl Loader {
     pub fn start(
         socket: &Path,
         state: &Path,
-        mountpoint: &Path,
+        (mountpoint, kernel): (&Path, bool),
         registering: Option<Registering>,
         stop: &Stop,
         output: Output,
     ) -> Result<Self, ToolError> {
         let mountpoint =
             std::path::absolute(mountpoint).map_err(|e| ToolError::io(mountpoint.display(), e))?;
-        let plugged = Arc::new(Plugged::new(&mountpoint));
+        let kernel = kernel.then(|| KernelTrees::beside(&mountpoint, output));
+        let plugged = Arc::new(Plugged::new(&mountpoint, kernel));
         let chains = Arc::clone(&plugged) as Arc<dyn Chains>;
         let snapshots = Arc::new(Snapshots::open(&snapshotter_folder(state), chains)?);
         if let Some(folder) = socket.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -179,6 +181,11 @@ impl Loader {
             broken,
             _answering: answering,
         })
+    }
+
+    /// Takes away what stands on the disk's mount.
+    pub fn end(&self) {
+        self.plugged.end();
     }
 
     /// True where the snapshotter ended though nobody asked it to.

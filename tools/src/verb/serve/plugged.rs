@@ -1,5 +1,6 @@
 //! The disk that is plugged in, as the snapshotter asks about it.
 
+use super::kernel::KernelTrees;
 use holdall::ids::Sha256;
 use holdall::reader::Disk;
 use holdall_images::containerd::snapshotter::{Absent, Chains};
@@ -10,15 +11,25 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Plugged {
     chains: PathBuf,
+    /// Where chains are mounted by the kernel, unless that is not wanted.
+    kernel: Option<KernelTrees>,
     disk: RwLock<Option<Disk>>,
 }
 
 impl Plugged {
     /// No disk yet; one will be mounted on `mountpoint`.
-    pub fn new(mountpoint: &Path) -> Self {
+    pub fn new(mountpoint: &Path, kernel: Option<KernelTrees>) -> Self {
         Self {
             chains: mountpoint.join("chains/sha256"),
+            kernel,
             disk: RwLock::new(None),
+        }
+    }
+
+    /// Takes the kernel's mounts of chains away, before the disk's own is.
+    pub fn end(&self) {
+        if let Some(kernel) = &self.kernel {
+            kernel.end();
         }
     }
 
@@ -43,6 +54,7 @@ impl Chains for Plugged {
     }
 
     fn directory(&self, chain_id: &Sha256) -> PathBuf {
-        self.chains.join(chain_id.to_hex())
+        let by_kernel = self.kernel.as_ref().and_then(|kernel| kernel.directory(chain_id));
+        by_kernel.unwrap_or_else(|| self.chains.join(chain_id.to_hex()))
     }
 }

@@ -23,7 +23,10 @@ impl Places {
     pub fn resolve(self) -> Result<Watched, ToolError> {
         let mountpoint = std::path::absolute(&self.mountpoint);
         let mountpoint = mountpoint.map_err(|e| ToolError::io(self.mountpoint.display(), e))?;
-        let mut paths = vec![mountpoint.join("chains/sha256")];
+        let mut paths = vec![
+            mountpoint.join("chains/sha256"),
+            super::kernel::folder_beside(&mountpoint),
+        ];
         if let Some(asked) = self.state {
             paths.push(super::loader::snapshotter_folder(&state::folder(asked)?).join("chains"));
         }
