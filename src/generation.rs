@@ -171,13 +171,20 @@ pub fn lost_slot(medium: &dyn Medium, blank: SlotNumber, other: Generation) -> O
 
 fn no_generation(medium: &dyn Medium, mut damaged: Vec<Error>) -> Error {
     let place = medium.name();
-    if damaged.iter().all(|e| matches!(e, Error::Missing { .. })) && !damaged.is_empty() {
+    let no_slot = SlotNumber::BOTH
+        .iter()
+        .all(|slot| matches!(medium.len(MediumFile::Slot(*slot)), Ok(None)));
+    let there = medium.generations();
+    let no_generation = match &there {
+        Ok(there) => there.is_empty(),
+        Err(e) => matches!(e, Error::Missing { .. }),
+    };
+    if no_slot && no_generation {
         return Error::refused(format!(
             "{place}: no Holdall disk is here (no superblock): is it mounted? holdall init makes a new one"
         ));
     }
-    let readable: Vec<String> = medium
-        .generations()
+    let readable: Vec<String> = there
         .unwrap_or_default()
         .into_iter()
         .filter(|g| read_root(medium, *g).is_ok())
@@ -192,6 +199,9 @@ fn no_generation(medium: &dyn Medium, mut damaged: Vec<Error>) -> Error {
         )
     };
     let why = match damaged.pop() {
+        Some(_) if no_slot => {
+            format!("both slots of the superblock are missing, though generations/ is here, {offer}")
+        }
         Some(e) => format!("neither slot of the superblock can be used ({e}), {offer}"),
         None => format!(
             "both slots of the superblock are blank: holdall init was interrupted (empty the folder and run it again), {offer}"

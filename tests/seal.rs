@@ -327,13 +327,13 @@ fn a_policy_says_who_counts_and_an_older_disk_is_a_rollback() {
     refused(&stage, &disk, &with, 6, "accepts none from before");
     std::fs::write(
         stage.path("policy.toml"),
-        "allowed_signers = \"allowed\"\n[[accept]]\norigin = \"build-8\"\n",
+        "allowed_signers = \"allowed\"\n[[accept]]\norigin = \"build-8\"\nthreshold = 1\n",
     )
     .unwrap();
     refused(&stage, &disk, &with, 6, "does not accept origin \"build-7\"");
     std::fs::write(
         stage.path("policy.toml"),
-        "allowed_signers = \"allowed\"\n[[accept]]\norigin = \"build-7\"\nsigners = [\"carol@*\"]\n",
+        "allowed_signers = \"allowed\"\n[[accept]]\norigin = \"build-7\"\nthreshold = 1\nsigners = [\"carol@*\"]\n",
     )
     .unwrap();
     refused(&stage, &disk, &with, 6, "not among those who sign this series");

@@ -274,7 +274,7 @@ fn a_time_without_zone_is_the_one_that_openssh_takes_it_for() {
     let allowed = stage.path("allowed");
     std::fs::write(
         stage.path("policy.toml"),
-        "allowed_signers = \"allowed\"\n[[accept]]\norigin = \"build-7\"\n",
+        "allowed_signers = \"allowed\"\n[[accept]]\norigin = \"build-7\"\nthreshold = 1\n",
     )
     .unwrap();
     let policy = stage.path("policy.toml");
@@ -352,19 +352,22 @@ fn a_policy_leaves_out_whom_it_denies_and_has_one_table_for_a_series() {
         ("[\"!bob@example.org\"]", 6),
         ("[]", 6),
     ] {
-        let said = judged(&format!("{of_prod}signers = {signers}\n")).code(code);
+        let said = judged(&format!("{of_prod}threshold = 1\nsigners = {signers}\n")).code(code);
         if code == 6 {
             said.says("not among those who sign this series");
         }
     }
-    judged(&format!("{of_prod}threshold = 2\n{of_prod}"))
+    judged(&format!("{of_prod}threshold = 2\n{of_prod}threshold = 1\n"))
         .code(4)
         .says("two [[accept]] tables are for series \"prod\" of origin \"build-7\"");
     let of_all = "[[accept]]\norigin = \"build-7\"\n";
-    judged(&format!("{of_all}threshold = 2\n{of_all}"))
+    judged(&format!("{of_all}threshold = 2\n{of_all}threshold = 1\n"))
         .code(4)
         .says("all series of origin \"build-7\"");
-    judged(&format!("{of_all}threshold = 2\n{of_prod}")).code(0);
+    judged(&format!("{of_all}threshold = 2\n{of_prod}threshold = 1\n")).code(0);
+    judged(of_prod)
+        .code(4)
+        .says("the [[accept]] table of origin \"build-7\": no threshold");
     judged(&format!("{of_prod}treshold = 2\n"))
         .code(4)
         .says("treshold");
@@ -437,7 +440,7 @@ fn signatures_that_are_none_are_named_and_hide_no_others_without_a_word() {
     std::fs::write(&allowed, format!("alice@example.org {public}")).unwrap();
     std::fs::write(
         stage.path("policy.toml"),
-        "allowed_signers = \"allowed\"\n[[accept]]\norigin = \"build-7\"\n",
+        "allowed_signers = \"allowed\"\n[[accept]]\norigin = \"build-7\"\nthreshold = 1\n",
     )
     .unwrap();
     let policy = stage.path("policy.toml");
@@ -542,5 +545,248 @@ fn a_root_is_refused_for_the_same_reasons_by_both_readers() {
         stage.run(["check-proof", path]).code(0);
         // A ROOT that its signer has not signed.
         audit(&["proof", path]).code(0).says("does not count");
+    }
+}
+
+/// A policy that wants so many keys for `build-7`, with alice's in it.
+fn policy(stage: &Stage, threshold: u32) -> String {
+    let public = std::fs::read_to_string(stage.path("alice.pub")).unwrap();
+    std::fs::write(stage.path("allowed"), format!("alice@example.org {public}")).unwrap();
+    let text =
+        format!("allowed_signers = \"allowed\"\n[[accept]]\norigin = \"build-7\"\nthreshold = {threshold}\n");
+    std::fs::write(stage.path("policy.toml"), text).unwrap();
+    stage.path("policy.toml").to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_report_says_in_its_headline_whether_the_policy_takes_the_disk() {
+    let (stage, disk) = sealed();
+    stage.run(["trust", "begin"]).code(0);
+    let names = ["html", "txt", "json"].map(|ending| stage.path(&format!("report.{ending}")));
+    let reported = |more: &[&str], code: i32| {
+        let mut args = vec!["verify", &disk];
+        for name in &names {
+            args.extend(["--report", name.to_str().unwrap()]);
+        }
+        args.extend(more);
+        stage.run(args).code(code);
+        names
+            .each_ref()
+            .map(|name| std::fs::read_to_string(name).unwrap())
+    };
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+
+    let [html, text, of_json] = reported(&[], 0);
+    assert!(
+        html.contains(": whole; whose it is was not checked</title>"),
+        "{html}"
+    );
+    assert!(html.contains("Whole; whose it is was not checked</p>"), "{html}");
+    assert!(text.contains("\nWHOLE; WHOSE IT IS WAS NOT CHECKED\n"), "{text}");
+    assert!(json(&of_json)["accepted"].is_null(), "{of_json}");
+    // How each record's event was done is shown with it.
+    for shown in [&html, &text, &of_json] {
+        assert!(shown.contains("readback before signing"), "{shown}");
+        assert!(shown.contains("SHA256:"), "{shown}");
+    }
+    let notes = json(&of_json)["custody"].as_array().unwrap().clone();
+    assert!(notes.iter().all(|record| record["note"].is_string()), "{of_json}");
+
+    let two = policy(&stage, 2);
+    let [html, text, of_json] = reported(&["--policy", &two], 6);
+    let refused = "REFUSED: signed by 1 of the 2 distinct keys that the policy demands (no damage was found)";
+    assert!(html.contains(&format!("{refused}</title>")), "{html}");
+    assert!(html.contains(&format!("{refused}</p>")), "{html}");
+    assert!(text.contains(&format!("\n{refused}\n")), "{text}");
+    assert_eq!(json(&of_json)["accepted"], false);
+    assert_eq!(json(&of_json)["whole"], true);
+
+    let one = policy(&stage, 1);
+    let [html, text, of_json] = reported(&["--policy", &one], 0);
+    assert!(html.contains(": whole</title>"), "{html}");
+    assert!(text.contains("\nWHOLE\n"), "{text}");
+    assert_eq!(json(&of_json)["accepted"], true);
+
+    // Damage goes before whose it is, and such a disk is accepted by nobody.
+    let pack = Path::new(&disk).join("packs/000001.pack");
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 4;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    let [html, _, of_json] = reported(&["--policy", &one], 3);
+    assert!(html.contains(": damaged, in "), "{html}");
+    assert_eq!(json(&of_json)["accepted"], false);
+}
+
+#[test]
+fn info_shows_whose_signatures_there_are_and_until_when_it_may_be_used() {
+    let (stage, disk) = sealed();
+    let shown = stage.run(["info", &disk]).code(0);
+    let shown = shown.says("signed       alice (keys not checked here)");
+    assert!(!shown.out.contains("expires"), "{}", shown.out);
+    let bob = key(&stage, "bob");
+    stage.run(["sign", &disk, "--key", &bob]).code(0);
+    let json = stage.run(["info", &disk, "--json"]).code(0).json();
+    assert_eq!(json["signatures"], serde_json::json!(["alice", "bob"]));
+    assert!(json["expires"].is_null());
+    std::fs::write(stage.path("file"), vec![8; 5_000]).unwrap();
+    stage
+        .add(&[
+            format!("file:{}", stage.path("file").display()),
+            "--replace".to_owned(),
+        ])
+        .code(0);
+    stage.run(["info", &disk]).code(0).says("signed       by nobody");
+    stage
+        .run(["seal", &disk, "--key", &bob, "--expires", "2020-01-01"])
+        .code(0);
+    stage
+        .run(["info", &disk])
+        .code(0)
+        .says("expires      2020-01-01T00:00:00Z, past");
+}
+
+#[test]
+fn trust_says_what_can_never_be_met_and_what_a_set_changes() {
+    let (stage, disk) = sealed();
+    let two = policy(&stage, 2);
+    stage
+        .run(["trust", "show", "--policy", &two])
+        .code(0)
+        .says("can never be met: build-7, any series demands 2 distinct keys, and only 1 can count there");
+    let one = policy(&stage, 1);
+    let said = stage.run(["trust", "show", "--policy", &one]).code(0);
+    assert!(!said.err.contains("can never be met"), "{said:?}");
+    std::fs::write(stage.path("none.toml"), "allowed_signers = \"allowed\"\n").unwrap();
+    stage
+        .run([
+            "trust",
+            "show",
+            "--policy",
+            stage.path("none.toml").to_str().unwrap(),
+        ])
+        .code(0)
+        .says("accepts nothing");
+
+    let set = |origin: &str, serial: &str| {
+        let args = [
+            "trust", "set", "--origin", origin, "--series", "prod", "--serial", serial,
+        ];
+        Said::from(stage.command(args).env("HOLDALL_POLICY", &one).output().unwrap()).code(0)
+    };
+    let said = set("build-7", "20").says("nothing was known of it");
+    assert!(said.err.is_empty(), "{said:?}");
+    let refused = stage.run(["verify", &disk, "--policy", &one]).code(7);
+    let step = "holdall trust set --origin build-7 --series prod --serial 3";
+    refused.says(step);
+    let refused = stage.run(["verify", &disk, "--policy", &one, "--json"]).code(7);
+    let last = refused.err.lines().last().unwrap();
+    let error: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert!(error["error"]["hint"].as_str().unwrap().contains(step), "{last}");
+    set("build-7", "3")
+        .says("was epoch 1, serial 20, and disks from epoch 1, serial 3 on are accepted again");
+    stage.run(["verify", &disk, "--policy", &one]).code(0);
+    set("build-9", "1").says("accepts no series \"prod\" of origin \"build-9\"");
+}
+
+#[test]
+fn a_policy_that_is_not_there_is_said_to_be_one_and_who_names_it() {
+    let (stage, disk) = sealed();
+    let nowhere = stage.path("nowhere.toml");
+    let nowhere = nowhere.to_str().unwrap();
+    stage
+        .run(["verify", &disk, "--policy", nowhere])
+        .code(1)
+        .says("the policy that --policy names");
+    let said: Said = stage
+        .command(["info", &disk])
+        .env("HOLDALL_POLICY", nowhere)
+        .output()
+        .unwrap()
+        .into();
+    said.code(1).says("the policy that HOLDALL_POLICY names");
+    let one = policy(&stage, 1);
+    std::fs::remove_file(stage.path("allowed")).unwrap();
+    stage
+        .run(["verify", &disk, "--policy", &one])
+        .code(1)
+        .says("the allowed_signers that")
+        .says("policy.toml names");
+}
+
+#[test]
+fn the_policy_in_the_help_can_be_pasted() {
+    let (stage, _) = sealed();
+    let help = stage.run(["trust", "--help"]).code(0).out;
+    let example: Vec<&str> = help
+        .lines()
+        .skip_while(|line| !line.starts_with("A policy is a file"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("With it"))
+        .collect();
+    assert!(example.iter().all(|line| line.len() < 80), "{example:?}");
+    let policy = stage.path("pasted.toml");
+    std::fs::write(&policy, example.join("\n")).unwrap();
+    std::fs::write(stage.path("allowed_signers"), "").unwrap();
+    stage
+        .run(["trust", "show", "--policy", policy.to_str().unwrap()])
+        .code(0)
+        .says("accepts  build-7, production: 2 of 0 allowed signers");
+    let pages = stage.path("man");
+    stage.run(["man", pages.to_str().unwrap()]).code(0);
+    for (page, line) in [
+        ("holdall-trust.1", "  threshold = 2"),
+        ("holdall-seal.1", "  ssh\\-keygen"),
+    ] {
+        let text = std::fs::read_to_string(pages.join(page)).unwrap();
+        let at = text.find(line).unwrap();
+        assert!(text[..at].rfind(".nf").unwrap() > text[..at].rfind(".fi").unwrap_or(0));
+        assert!(text[at..].contains("\n.fi\n"), "{page}");
+    }
+}
+
+#[test]
+fn the_audit_names_every_signature_before_it_says_that_they_are_too_few_and_damage_goes_first() {
+    let (stage, disk) = sealed();
+    policy(&stage, 1);
+    let allowed = stage.path("allowed");
+    let args = [
+        "disk",
+        &disk,
+        "--allowed-signers",
+        allowed.to_str().unwrap(),
+        "--need",
+        "2",
+    ];
+    let said = audit(&args).code(6).says("signature   alice: holds");
+    assert!(said.err.contains("signed by 1 of the 2"), "{said:?}");
+    let slot = Path::new(&disk).join("superblock.0");
+    let kept = std::fs::read(&slot).unwrap();
+    std::fs::write(&slot, vec![1; kept.len()]).unwrap();
+    audit(&args)
+        .code(3)
+        .says("signature   alice: holds")
+        .says("DAMAGED");
+    std::fs::write(&slot, kept).unwrap();
+    let catalogue = root_and_signature(&disk).0.with_file_name("catalogue");
+    let mut bytes = std::fs::read(&catalogue).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&catalogue, bytes).unwrap();
+    audit(&args).code(3).says("signature   alice: holds");
+}
+
+#[test]
+fn what_is_no_proof_and_bad_labels_are_not_called_damage_of_a_disk() {
+    let stage = Stage::new();
+    let no_proof = stage.path("no-proof");
+    std::fs::write(&no_proof, "hello\n").unwrap();
+    let said = stage.run(["check-proof", no_proof.to_str().unwrap()]).code(3);
+    let said = said.says("no-proof is no proof of `holdall prove`");
+    assert!(!said.err.contains("holdall verify"), "{said:?}");
+    let disk = stage.disk().to_str().unwrap().to_owned();
+    for args in [["--series", " x"], ["--origin", ""]] {
+        let said = stage.run(["init", &disk, args[0], args[1]]).code(2).says(args[0]);
+        assert!(!said.err.contains("holdall verify"), "{said:?}");
+        assert!(!stage.disk().exists());
     }
 }

@@ -687,3 +687,90 @@ fn a_browser_prints_the_report() {
         std::fs::copy(&page, Path::new(&folder).join("rich.html")).unwrap();
     }
 }
+
+#[test]
+fn a_part_that_is_missing_is_damage_and_info_lists_what_can_be_opened() {
+    let stage = with_packs(2, 50_000);
+    let disk = stage.disk();
+    let disk = disk.to_str().unwrap();
+    let out = stage.path("out");
+    for part in ["catalogue", "packs", "custody"] {
+        let path = stage.disk().join(format!("generations/000003/{part}"));
+        std::fs::rename(&path, stage.path("away")).unwrap();
+        verify(&stage, &[]).code(3).says(part);
+        if part == "catalogue" {
+            for args in [
+                &["ls", disk][..],
+                &["info", disk],
+                &["cat", disk, "files/file-0"],
+                &["extract", disk, "files/file-0", out.to_str().unwrap()],
+                &["verify", "--signatures", disk],
+            ] {
+                stage
+                    .run(args)
+                    .code(3)
+                    .says("catalogue: missing")
+                    .says("holdall info -v");
+            }
+            stage
+                .run(["info", "-v", disk])
+                .code(3)
+                .says("has          2, open, written ")
+                .says(": opened by --generation 2")
+                .says(": cannot be opened: ");
+            stage.run(["ls", "--generation", "2", disk]).code(0);
+        }
+        if part == "custody" {
+            verify(&stage, &["--signatures"]).code(3).says("custody: missing");
+        }
+        std::fs::rename(stage.path("away"), &path).unwrap();
+    }
+    // A generation that never was is not damage, and a folder without a disk stays what it is.
+    stage
+        .run(["ls", "--generation", "9", disk])
+        .code(1)
+        .says("there is no generation 9, only 1, 2, 3");
+    let root = stage.disk().join("generations/000003/ROOT");
+    let kept = std::fs::read_to_string(&root).unwrap();
+    std::fs::write(&root, kept.replacen("epoch 1", "epoch 2", 1)).unwrap();
+    stage
+        .run(["info", "-v", disk])
+        .says("cannot be opened: its ROOT is not the one that was committed");
+    std::fs::write(&root, kept).unwrap();
+    for slot in ["superblock.0", "superblock.1"] {
+        std::fs::remove_file(stage.disk().join(slot)).unwrap();
+    }
+    for verb in ["ls", "info", "verify"] {
+        stage
+            .run([verb, disk])
+            .code(3)
+            .says("both slots of the superblock are missing, though generations/ is here")
+            .says("--generation: 1, 2, 3");
+    }
+    stage
+        .run(["ls", "--generation", "3", disk])
+        .code(0)
+        .says("file-1");
+    let empty = stage.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    stage
+        .run(["ls", empty.to_str().unwrap()])
+        .code(4)
+        .says("no Holdall disk is here");
+}
+
+#[test]
+fn one_frame_whose_damage_is_named_many_times_is_counted_once() {
+    let stage = with_packs(1, 50_000);
+    flip(&pack(&stage, 1), 20_000);
+    let said = verify(&stage, &["--full"]).code(3);
+    assert!(
+        said.out.starts_with("1 frame damaged; 0 images touched\n"),
+        "{}",
+        said.out
+    );
+    assert_eq!(
+        verify(&stage, &["--full", "--json"]).code(3).json()["damaged_frames"],
+        1
+    );
+}

@@ -40,10 +40,35 @@ impl Policy {
     /// What is accepted of a ROOT's origin and series: the entry that names the series before the one that takes all.
     #[must_use]
     pub fn accepts(&self, root: &Root) -> Option<&Accepted> {
-        let of_origin = || self.accepted.iter().filter(|a| a.origin == root.origin);
+        self.accepts_series(&root.origin, &root.series)
+    }
+
+    /// The same by name.
+    #[must_use]
+    pub fn accepts_series(&self, origin: &str, series: &str) -> Option<&Accepted> {
+        let of_origin = || self.accepted.iter().filter(|a| a.origin == origin);
         of_origin()
-            .find(|a| a.series.as_deref() == Some(&root.series))
+            .find(|a| a.series.as_deref() == Some(series))
             .or_else(|| of_origin().find(|a| a.series.is_none()))
+    }
+
+    /// How many distinct keys can count there at that time or later: a higher threshold is never met.
+    #[must_use]
+    pub fn keys_for(&self, accepted: &Accepted, now: i64) -> usize {
+        let counts = |signer: &&AllowedSigner| {
+            signer.is_somebody_s()
+                && signer.may_sign()
+                && accepted.counts(signer)
+                && signer.valid_before.is_none_or(|before| now <= before)
+                && !self.revoked.contains(&signer.key)
+        };
+        let mut keys: Vec<&KeyData> = Vec::new();
+        for signer in self.signers.iter().filter(counts) {
+            if !keys.contains(&&signer.key) {
+                keys.push(&signer.key);
+            }
+        }
+        keys.len()
     }
 }
 

@@ -112,6 +112,12 @@ pub enum Refusal {
     BadRecord(String),
     /// The node has seen a higher epoch.
     LowerEpoch {
+        /// The ROOT's origin.
+        origin: String,
+        /// The ROOT's series.
+        series: String,
+        /// The ROOT's serial.
+        serial: u64,
         /// The ROOT's.
         epoch: u64,
         /// The one seen.
@@ -119,6 +125,12 @@ pub enum Refusal {
     },
     /// The node has seen a higher serial: the disk is an older one.
     LowerSerial {
+        /// The ROOT's origin.
+        origin: String,
+        /// The ROOT's series.
+        series: String,
+        /// The ROOT's epoch.
+        epoch: u64,
         /// The ROOT's.
         serial: u64,
         /// The one seen.
@@ -210,11 +222,11 @@ impl fmt::Display for Refusal {
                 f,
                 "{why}. Ask the sender for the serial of the last disk that was delivered here, and give it with `holdall trust set`"
             ),
-            Self::LowerEpoch { epoch, seen } => write!(
+            Self::LowerEpoch { epoch, seen, .. } => write!(
                 f,
                 "rollback: its epoch is {epoch}, and this node has accepted epoch {seen} of the same series"
             ),
-            Self::LowerSerial { serial, seen } => write!(
+            Self::LowerSerial { serial, seen, .. } => write!(
                 f,
                 "rollback: its serial is {serial}, and this node has accepted serial {seen} of the same series: it is an older disk"
             ),
@@ -359,12 +371,18 @@ fn refuse_sight(root: &Root, hash: PageHash, sight: &Sight) -> Option<Refusal> {
     let Sight::Seen(seen) = sight else { return None };
     if root.epoch < seen.epoch {
         return Some(Refusal::LowerEpoch {
+            origin: root.origin.clone(),
+            series: root.series.clone(),
+            serial: root.serial,
             epoch: root.epoch,
             seen: seen.epoch,
         });
     }
     if root.serial < seen.serial {
         return Some(Refusal::LowerSerial {
+            origin: root.origin.clone(),
+            series: root.series.clone(),
+            epoch: root.epoch,
             serial: root.serial,
             seen: seen.serial,
         });

@@ -36,8 +36,8 @@ KINDS = {1: "image", 2: "blob", 3: "referrer", 4: "absent", 5: "files", 6: "laye
          8: "root file system", 9: "file"}
 
 class Fault(Exception):
-    """What is wrong, and where. `code` is the exit code."""
-    code = 3
+    """What is wrong, and where. `code` is the exit code; `lines` are printed first, and `problems` are damage besides."""
+    code, lines, problems = 3, (), ()
     def __init__(self, place, rule):
         super().__init__("%s: %s" % (printable(place), printable(rule)))
 
@@ -46,6 +46,9 @@ class Unreadable(Fault):
 
 class DoesNotHold(Fault):
     code = 6
+
+class TooFew(DoesNotHold):
+    """Too few signatures count; the lines say why."""
 
 class Unsupported(Fault):
     """Another format: told apart from damage (section 3, rule 1)."""
@@ -452,7 +455,9 @@ def check_signatures(root, signatures, unread, trust):
     if trust.allowed:
         lines.append("signers     %d distinct keys count, %d needed" % (len(keys), trust.need))
         if len(keys) < trust.need:
-            raise DoesNotHold(root.place, "signed by %d of the %d keys that are needed" % (len(keys), trust.need))
+            few = TooFew(root.place, "signed by %d of the %d keys that are needed" % (len(keys), trust.need))
+            few.lines = lines
+            raise few
     return lines
 
 # ------------------------------------------------------------------ proofs (section 15)
@@ -517,7 +522,12 @@ def check_proof(data, place, trust, demanded=None):
         raise DoesNotHold(place, "ROOT is %s, not the one demanded" % root.hash.hex())
     lines = ["kind        " + KINDS[leaf.kind], "name        " + printable(leaf.name), "media type  " + printable(leaf.media or "-"),
              "sha256      " + leaf.sha256.hex(), "size        %d" % leaf.size, "leaf        %d of %d" % (index, root.leaves)]
-    return leaf, lines + root.report() + check_signatures(root, signatures, 0, trust)
+    lines += root.report()
+    try:
+        return leaf, lines + check_signatures(root, signatures, 0, trust)
+    except TooFew as few:
+        few.lines = lines + few.lines
+        raise
 
 def check_blob(path, leaf):
     """Section 15: a blob, manifest or file belongs to a proof if it has that SHA-256 and size."""
@@ -861,9 +871,26 @@ def signature_files(disk, root):
     return found, len(labels) - len(found)
 
 def check_disk(disk, trust, number=None):
-    """Returns lines to print and the leaves; damaged slots are in disk.problems, all else is raised."""
-    root = choose(disk, number)
-    lines = root.report() + check_signatures(root, *signature_files(disk, root), trust)
+    """Returns lines to print and the leaves; damaged slots are in disk.problems, all else is raised: damage before too few signatures."""
+    root, few = choose(disk, number), None
+    lines = root.report()
+    try:
+        lines += check_signatures(root, *signature_files(disk, root), trust)
+    except TooFew as why:
+        few = why
+        lines += few.lines
+    try:
+        more, leaves = check_contents(disk, root)
+    except Fault as damage:
+        damage.lines = lines if few else ()
+        raise
+    if few:
+        few.lines, few.problems = lines + more, disk.problems
+        raise few
+    return lines + more, leaves
+
+def check_contents(disk, root):
+    """All that ROOT commits to. Returns lines to print and the leaves."""
     packs = check_pack_set(disk, root)
     leaves = check_catalogue(disk, root, packs)
     for pack, (size, leaf) in packs.items():
@@ -872,9 +899,9 @@ def check_disk(disk, trust, number=None):
     while roots[-1].previous is not None:
         roots.append(before(disk, roots[-1]))
     records = check_custody(disk, roots[::-1])
-    return lines + ["catalogue   %d leaves, %d bytes: holds" % (len(leaves), root.catalogue_bytes),
-                    "packs       %d: length, header, footer and page list hold; frames were not read" % len(packs),
-                    "custody     %d records of %d generations: hold" % (records, len(roots))], leaves
+    return ["catalogue   %d leaves, %d bytes: holds" % (len(leaves), root.catalogue_bytes),
+            "packs       %d: length, header, footer and page list hold; frames were not read" % len(packs),
+            "custody     %d records of %d generations: hold" % (records, len(roots))], leaves
 
 def run_proof(options, trust):
     with open(options.file, "rb") as file:
@@ -933,8 +960,13 @@ def main(argv=None):
             print("DAMAGED: " + problem, file=sys.stderr)
         return 3 if problems else 0
     except Fault as fault:
+        for line in fault.lines:
+            print(line)
+        sys.stdout.flush()
+        for problem in fault.problems:
+            print("DAMAGED: " + problem, file=sys.stderr)
         print("%s: %s" % ({6: "DOES NOT HOLD", 3: "REFUSED"}.get(fault.code, "CANNOT READ"), fault), file=sys.stderr)
-        return fault.code
+        return 3 if fault.problems else fault.code
     except OSError as error:
         print("CANNOT READ: %s" % printable(error), file=sys.stderr)
         return 1

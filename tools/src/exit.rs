@@ -2,6 +2,7 @@
 
 use holdall::Error as StoreError;
 use holdall::ids::MediumId;
+use holdall::trust::Refusal;
 use holdall_fs::FsError;
 use holdall_images::Error as ImagesError;
 use holdall_images::registry::RegistryError;
@@ -110,7 +111,7 @@ pub enum ToolError {
         /// The medium or proof.
         place: String,
         /// Why.
-        refusal: holdall::trust::Refusal,
+        refusal: Refusal,
     },
     /// A generation was sealed, and then not signed.
     #[error(
@@ -122,6 +123,17 @@ pub enum ToolError {
         /// What went wrong.
         error: Box<ToolError>,
     },
+    /// What is to be checked as a proof is none.
+    #[error("{place} is no proof of `holdall prove`: {why}")]
+    NoProof {
+        /// The file.
+        place: String,
+        /// The rule that it breaks.
+        why: String,
+    },
+    /// A run that only reads was interrupted.
+    #[error("interrupted; nothing was being written to the disk")]
+    Stopped,
     /// Whoever reads the output has closed it.
     #[error("the output was closed")]
     Closed,
@@ -236,6 +248,8 @@ impl ToolError {
                 | FsError::DeadMount { .. },
             ) => Exit::Refused,
             Self::NoRoom(_) => Exit::Full,
+            Self::NoProof { .. } => Exit::Damage,
+            Self::Stopped => Exit::Interrupted,
             Self::Untrusted { refusal, .. } => crate::believe::exit_of(refusal),
             Self::Closed => Exit::Done,
             _ => Exit::Failed,
@@ -287,6 +301,8 @@ impl ToolError {
             Self::NotThere { .. } => "not-there",
             Self::Usage(_) => "usage",
             Self::NoRoom(_) => "no-room",
+            Self::NoProof { .. } => "malformed",
+            Self::Stopped => "interrupted",
             _ => "failed",
         }
     }
@@ -310,14 +326,16 @@ impl ToolError {
         }
         match self {
             Self::Source { source_text, .. } => Some(source_text.clone()),
-            Self::Io { place, .. } | Self::NotThere { place, .. } => Some(place.clone()),
+            Self::Io { place, .. } | Self::NotThere { place, .. } | Self::NoProof { place, .. } => {
+                Some(place.clone())
+            }
             _ => None,
         }
     }
 
     /// What to do about it, where that can be said.
-    pub fn hint(&self, is_add: bool) -> Option<&'static str> {
-        match self.store().map(StoreError::root_cause) {
+    pub fn hint(&self, is_add: bool) -> Option<String> {
+        let text = match self.store().map(StoreError::root_cause) {
             Some(StoreError::Interrupted) if is_add => {
                 Some("run the same add again: what was stored is kept")
             }
@@ -326,15 +344,62 @@ impl ToolError {
             ),
             Some(StoreError::Locked { .. }) => Some("wait until it is done"),
             Some(error) if is_host_index(error) => Some("holdall reindex builds the host's index anew"),
+            Some(StoreError::Missing { .. }) if self.exit() == Exit::Damage => Some(
+                "holdall verify names everything that is damaged, and holdall info -v the generations that can be opened",
+            ),
             Some(StoreError::Mismatch { .. } | StoreError::Malformed { .. }) => {
                 Some("holdall verify names everything that is damaged")
             }
             Some(_) => None,
             None => match self {
                 Self::Source { .. } => Some("nothing was added"),
+                Self::Untrusted { refusal, .. } => return set_back(refusal),
                 _ => None,
             },
-        }
+        };
+        text.map(str::to_owned)
+    }
+}
+
+/// How a node takes an older disk after all.
+fn set_back(refusal: &Refusal) -> Option<String> {
+    let (Refusal::LowerEpoch {
+        origin,
+        series,
+        epoch,
+        serial,
+        ..
+    }
+    | Refusal::LowerSerial {
+        origin,
+        series,
+        epoch,
+        serial,
+        ..
+    }) = refusal
+    else {
+        return None;
+    };
+    let epoch = if *epoch == 1 {
+        String::new()
+    } else {
+        format!(" --epoch {epoch}")
+    };
+    Some(format!(
+        "if this older disk is meant: holdall trust set --origin {} --series {} --serial {serial}{epoch}",
+        quoted(origin),
+        quoted(series)
+    ))
+}
+
+/// A word as a shell takes it for one.
+fn quoted(text: &str) -> String {
+    let text = crate::output::one_line(text);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    if text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
 

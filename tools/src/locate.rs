@@ -86,6 +86,29 @@ pub fn warn_of(disk: &Disk, output: &Output) {
     }
 }
 
+/// A failure to open a disk: of one that is there, what is missing is damage; one that was pulled out is not damaged.
+pub fn opening(medium: &dyn Medium, error: holdall::Error) -> ToolError {
+    let is_there = || medium.generations().is_ok_and(|all| !all.is_empty());
+    match error.root_cause() {
+        holdall::Error::Missing { .. } if is_there() => ToolError::Disk(error),
+        _ => ToolError::Store(error),
+    }
+}
+
+/// A generation that is asked for has to be there: else nothing is damaged, and those that are there are named.
+pub fn has_generation(medium: &dyn Medium, asked: Option<u32>) -> Result<(), ToolError> {
+    let Some(asked) = asked else { return Ok(()) };
+    let there = medium.generations().unwrap_or_default();
+    if there.is_empty() || there.contains(&Generation::new(asked)) {
+        return Ok(());
+    }
+    let there: Vec<String> = there.iter().map(ToString::to_string).collect();
+    Err(ToolError::NotThere {
+        place: medium.name(),
+        what: format!("there is no generation {asked}, only {}", there.join(", ")),
+    })
+}
+
 /// Opens the disk in a folder.
 pub fn disk(path: &Path, generation: Option<u32>, cache_bytes: Option<u64>) -> Result<Disk, ToolError> {
     disk_keeping(path, generation, cache_bytes, None)
@@ -106,7 +129,9 @@ pub fn disk_keeping(
     if let Some(cache_bytes) = cache_bytes {
         options.cache_bytes = cache_bytes;
     }
-    Ok(Disk::open(medium(path)?, &options)?)
+    let medium = medium(path)?;
+    has_generation(medium.as_ref(), generation)?;
+    Disk::open(Arc::clone(&medium), &options).map_err(|e| opening(medium.as_ref(), e))
 }
 
 /// Opens the disk in a folder for a mount: what the mount shows is in the kernel's cache already, so the
@@ -121,10 +146,9 @@ pub fn disk_to_mount(
         cache_bytes: cache_bytes.unwrap_or(MOUNT_CACHE),
         ..OpenOptions::default()
     };
-    Ok(Disk::open(
-        Arc::new(DirectoryMedium::open_direct(path)?),
-        &options,
-    )?)
+    let medium: Arc<dyn Medium> = Arc::new(DirectoryMedium::open_direct(path)?);
+    has_generation(medium.as_ref(), generation)?;
+    Disk::open(Arc::clone(&medium), &options).map_err(|e| opening(medium.as_ref(), e))
 }
 
 /// Bytes of frames kept for a mount: enough for the readers of the moment.

@@ -38,31 +38,30 @@ enum Wanted {
 struct Accept {
     origin: String,
     series: Option<String>,
-    #[serde(default = "one")]
-    threshold: u32,
+    threshold: Option<u32>,
     signers: Option<Vec<String>>,
-}
-
-const fn one() -> u32 {
-    1
 }
 
 /// The policy in force: the file that is named, else `HOLDALL_POLICY`, else the node's own where there is one.
 pub fn in_force(asked: Option<&Path>) -> Result<Option<Policy>, ToolError> {
+    if let Some(path) = asked {
+        return read(path, "the policy that --policy names").map(Some);
+    }
     let named = std::env::var_os("HOLDALL_POLICY").filter(|value| !value.is_empty());
-    if let Some(path) = asked.map(Path::to_owned).or(named.map(PathBuf::from)) {
-        return read(&path).map(Some);
+    if let Some(path) = named {
+        return read(Path::new(&path), "the policy that HOLDALL_POLICY names").map(Some);
     }
     match std::fs::symlink_metadata(PLACE) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         // One that cannot be looked at is not one that is not there.
-        _ => read(Path::new(PLACE)).map(Some),
+        _ => read(Path::new(PLACE), "the policy of this node").map(Some),
     }
 }
 
-fn text(path: &Path) -> Result<String, ToolError> {
+/// The text of a file; `what` it is, and who names it, is told where it cannot be read.
+fn text(path: &Path, what: &str) -> Result<String, ToolError> {
     use std::io::Read as _;
-    let failed = |e| ToolError::io(path.display(), e);
+    let failed = |e| ToolError::io(format!("{} ({what})", path.display()), e);
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(failed)?;
     let read = file.take(LONGEST + 1).read_to_string(&mut text).map_err(failed)?;
@@ -75,22 +74,33 @@ fn text(path: &Path) -> Result<String, ToolError> {
     Ok(text)
 }
 
-/// Reads a policy.
-pub fn read(path: &Path) -> Result<Policy, ToolError> {
+/// Reads a policy, which is `what` for messages.
+fn read(path: &Path, what: &str) -> Result<Policy, ToolError> {
     let place = path.display().to_string();
     let refused = |why: String| ToolError::Refused(format!("{place}: {why}"));
-    let file: File = toml_edit::de::from_str(&text(path)?).map_err(|e| refused(e.to_string()))?;
+    let file: File = toml_edit::de::from_str(&text(path, what)?).map_err(|e| refused(e.to_string()))?;
     let beside = |other: &Path| path.parent().unwrap_or(Path::new("")).join(other);
     let signers = beside(&file.allowed_signers);
-    let signers = AllowedSigner::parse_all(&text(&signers)?, &signers.display().to_string())?;
+    let signers = AllowedSigner::parse_all(
+        &text(&signers, &format!("the allowed_signers that {place} names"))?,
+        &signers.display().to_string(),
+    )?;
     let revoked = match &file.revoked_keys {
-        Some(keys) => revoked(&beside(keys))?,
+        Some(keys) => revoked(&beside(keys), &format!("the revoked_keys that {place} names"))?,
         None => Vec::new(),
     };
-    if file.accept.iter().any(|accept| accept.threshold == 0) {
-        return Err(refused("a threshold is at least 1".to_owned()));
-    }
     for (number, accept) in (1..).zip(&file.accept) {
+        let why = match accept.threshold {
+            None => "no threshold: say how many distinct keys have to sign, as in `threshold = 2`",
+            Some(0) => "a threshold is at least 1",
+            Some(_) => "",
+        };
+        if !why.is_empty() {
+            return Err(refused(format!(
+                "the [[accept]] table of origin {:?}: {why}",
+                accept.origin
+            )));
+        }
         let same = |other: &&Accept| other.origin == accept.origin && other.series == accept.series;
         if file.accept.iter().skip(number).any(|other| same(&other)) {
             let of = accept
@@ -112,7 +122,7 @@ pub fn read(path: &Path) -> Result<Policy, ToolError> {
             .map(|accept| Accepted {
                 origin: accept.origin,
                 series: accept.series,
-                threshold: accept.threshold,
+                threshold: accept.threshold.unwrap_or(u32::MAX),
                 signers: accept.signers.map(|names| PatternList::parse(&names.join(","))),
             })
             .collect(),
@@ -130,8 +140,8 @@ pub fn read(path: &Path) -> Result<Policy, ToolError> {
 }
 
 /// Public keys, one a line, as in authorized_keys.
-fn revoked(path: &Path) -> Result<Vec<ssh_key::public::KeyData>, ToolError> {
-    let text = text(path)?;
+fn revoked(path: &Path, what: &str) -> Result<Vec<ssh_key::public::KeyData>, ToolError> {
+    let text = text(path, what)?;
     let lines = (1..)
         .zip(text.lines())
         .map(|(number, line)| (number, line.trim()));

@@ -44,6 +44,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
             why: "it proves nothing: the leaf and its path do not lead to the catalogue hash of its ROOT"
                 .to_owned(),
         }),
+        Error::Malformed { place, why } => ToolError::NoProof { place, why },
         other => ToolError::Store(other),
     })?;
     let (leaf, root) = (proof.leaf(), proof.root());

@@ -170,7 +170,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         (&found.blobs, "blob"),
         (&found.referrers, "referrer"),
         (&found.left_out, "left-out blob"),
-        (&found.trees, "tree for running in place"),
+        (&found.trees, "run-in-place tree"),
         (&found.file_sums, "loose file"),
     ] {
         found.differ |= !sums.is_empty();

@@ -1,10 +1,12 @@
 //! `holdall info`: what a disk says of itself. Reads its catalogue through and, of layers that are made again, their recipes'
 //! tables and frames' headers, but no content; the digests of its images are in memory at once.
 
+mod generations;
+
 use crate::believe;
 use crate::exit::{Exit, ToolError};
 use crate::locate;
-use crate::output::{Output, bytes, time};
+use crate::output::{Output, bytes, plural, time};
 use holdall::catalogue::CatalogueReader;
 use holdall::format::catalogue::Kind;
 use holdall::format::root::{Root, State};
@@ -15,6 +17,7 @@ use holdall::medium::{Medium, SlotNumber};
 use holdall::reader::Disk;
 use holdall_images::kept::Kept;
 use serde::Serialize;
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,7 +44,12 @@ struct Info {
     root: String,
     previous: Option<String>,
     time: i64,
+    /// When its ROOT says that it is no longer to be used: seconds since 1970.
+    expires: Option<i64>,
+    /// Whose signatures lie beside its ROOT, by their files' names: no key is checked.
+    signatures: Vec<String>,
     generations: Vec<u32>,
+    generation_states: Vec<generations::Found>,
     images: u64,
     names: u64,
     blobs: u64,
@@ -78,11 +86,31 @@ struct DamagedLayer {
 
 /// Runs the verb.
 pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
-    let disk = locate::disk(&args.medium, args.generation, None)?;
-    believe::warn_unaccepted(&disk, asked_state, output)?;
-    let info = look(&disk)?;
+    let found = locate::disk(&args.medium, args.generation, None).and_then(|disk| {
+        believe::warn_unaccepted(&disk, asked_state, output)?;
+        let info = look(&disk)?;
+        Ok((disk, info))
+    });
+    let (disk, info) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            if error.exit() == Exit::Damage && output.is_verbose() {
+                let medium = locate::medium(&args.medium)?;
+                let slots: Vec<String> = slots(medium.as_ref());
+                let there = generations::all(&medium);
+                print_slots(&slots, output)?;
+                generations::print(&there, output)?;
+                output.result(&json!({ "slots": slots, "generation_states": there }))?;
+            }
+            return Err(error);
+        }
+    };
     output.result(&info)?;
     print(&info, output)?;
+    if output.is_verbose() {
+        print_slots(&info.slots, output)?;
+        generations::print(&info.generation_states, output)?;
+    }
     for warning in disk.warnings() {
         output.warn(warning);
     }
@@ -162,6 +190,14 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
         root: disk.root_hash().to_hex(),
         previous: root.previous.map(|hash| hash.to_hex()),
         time: root.time,
+        expires: root.expires,
+        signatures: medium
+            .signatures(root.generation)
+            .map_err(ToolError::Disk)?
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        generation_states: generations::all(medium),
         generations: medium
             .generations()
             .unwrap_or_default()
@@ -189,10 +225,7 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
         pack_bytes: packs.iter().map(|pack| u64::from(pack.pack_bytes)).sum(),
         catalogue_bytes: root.catalogue_bytes,
         free_bytes: medium.free_bytes().unwrap_or_default(),
-        slots: SlotNumber::BOTH
-            .iter()
-            .map(|slot| slot_text(medium.as_ref(), *slot))
-            .collect(),
+        slots: slots(medium.as_ref()),
         warnings: disk.warnings().to_vec(),
     })
 }
@@ -204,6 +237,13 @@ const fn state(root: &Root) -> &'static str {
     }
 }
 
+fn slots(medium: &dyn Medium) -> Vec<String> {
+    SlotNumber::BOTH
+        .iter()
+        .map(|slot| slot_text(medium, *slot))
+        .collect()
+}
+
 fn slot_text(medium: &dyn Medium, slot: SlotNumber) -> String {
     match generation::read_slot(medium, slot) {
         Ok(SlotState::Blank) => "blank".to_owned(),
@@ -212,9 +252,21 @@ fn slot_text(medium: &dyn Medium, slot: SlotNumber) -> String {
     }
 }
 
+fn row_text(name: &str, value: &str) -> String {
+    format!("{name:<12} {}", crate::output::one_line(value))
+}
+
+/// Whose signatures there are, for people.
+fn signed(names: &[String]) -> String {
+    if names.is_empty() {
+        "by nobody".to_owned()
+    } else {
+        format!("{} (keys not checked here)", names.join(", "))
+    }
+}
+
 fn print(info: &Info, output: &Output) -> Result<(), ToolError> {
-    let row =
-        |name: &str, value: String| output.line(format!("{name:<12} {}", crate::output::one_line(&value)));
+    let row = |name: &str, value: String| output.line(row_text(name, &value));
     row("medium", info.medium.clone())?;
     row("origin", info.origin.clone())?;
     row(
@@ -226,12 +278,20 @@ fn print(info: &Info, output: &Output) -> Result<(), ToolError> {
         "generation",
         format!("{}, {}, written {}", info.generation, info.state, time(info.time)),
     )?;
+    if let Some(expires) = info.expires {
+        let past = if expires < believe::now() { ", past" } else { "" };
+        row("expires", format!("{}{past}", time(expires)))?;
+    }
+    row("signed", signed(&info.signatures))?;
     row("root", info.root.clone())?;
     row(
         "previous",
         info.previous.clone().unwrap_or_else(|| "none".to_owned()),
     )?;
-    row("images", format!("{} under {} names", info.images, info.names))?;
+    row(
+        "images",
+        format!("{} under {}", info.images, plural(info.names, "name")),
+    )?;
     row("blobs", format!("{}, {}", info.blobs, bytes(info.blob_bytes)))?;
     row(
         "layers",
@@ -248,7 +308,13 @@ fn print(info: &Info, output: &Output) -> Result<(), ToolError> {
     }
     row("referrers", info.referrers.to_string())?;
     row("left out", info.left_out.to_string())?;
-    row("files", format!("{} files and folders", info.file_inodes))?;
+    row(
+        "files",
+        match info.file_inodes {
+            1 => "1 file or folder".to_owned(),
+            count => format!("{count} files and folders"),
+        },
+    )?;
     row("packs", format!("{}, {}", info.packs, bytes(info.pack_bytes)))?;
     if info.unlisted_pack_bytes > 0 {
         let left = bytes(info.unlisted_pack_bytes);
@@ -261,12 +327,12 @@ fn print(info: &Info, output: &Output) -> Result<(), ToolError> {
     if let Some(free) = info.free_bytes {
         row("free", bytes(free))?;
     }
-    if output.is_verbose() {
-        for (number, slot) in info.slots.iter().enumerate() {
-            row(&format!("superblock.{number}"), slot.clone())?;
-        }
-        let generations: Vec<String> = info.generations.iter().map(ToString::to_string).collect();
-        row("generations", generations.join(" "))?;
-    }
     Ok(())
+}
+
+fn print_slots(slots: &[String], output: &Output) -> Result<(), ToolError> {
+    slots
+        .iter()
+        .enumerate()
+        .try_for_each(|(number, slot)| output.line(row_text(&format!("superblock.{number}"), slot)))
 }

@@ -3,6 +3,7 @@
 use crate::exit::{Exit, ToolError};
 use crate::output::{self, Output};
 use crate::state;
+use holdall::format::lines::label;
 use holdall::generation::{self, Labels};
 use holdall::medium::DirectoryMedium;
 use serde_json::json;
@@ -24,11 +25,18 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, ToolError> {
-    let medium = DirectoryMedium::create(&args.medium)?;
     let labels = Labels {
         origin: args.origin.clone().unwrap_or_else(state::host_name),
         series: args.series.clone(),
     };
+    for (text, what) in [(&labels.origin, "--origin"), (&labels.series, "--series")] {
+        if label(text, what, what).is_err() {
+            return Err(ToolError::Usage(format!(
+                "{what} {text:?}: it is 1 to 255 bytes of text, without line breaks, outer spaces, or characters that are not seen"
+            )));
+        }
+    }
+    let medium = DirectoryMedium::create(&args.medium)?;
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

@@ -31,8 +31,10 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let (records, broken) = match &args.medium {
         Some(path) => {
             let medium = locate::medium(path)?;
+            locate::has_generation(medium.as_ref(), args.generation)?;
             let asked = args.generation.map(holdall::units::Generation::new);
-            let current = generation::current(medium.as_ref(), asked)?;
+            let current = generation::current(medium.as_ref(), asked)
+                .map_err(|e| locate::opening(medium.as_ref(), e))?;
             current.warnings.iter().for_each(|warning| output.warn(warning));
             let chain = custody::chain(medium.as_ref(), &current.root);
             (chain.records, chain.broken)

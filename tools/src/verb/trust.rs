@@ -1,10 +1,12 @@
 //! `holdall trust`: the policy of this node, and what it has accepted.
 
 use crate::exit::{Exit, ToolError};
-use crate::output::{Output, one_line};
-use crate::{policy, state};
+use crate::output::{Output, one_line, plural};
+use crate::{believe, policy, state};
 use holdall::ids::PageHash;
-use holdall::node::{Seen, SeenFolder};
+use holdall::node::{Seen, SeenFolder, Sight};
+use holdall::trust::Policy;
+use holdall::units::len64;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -12,15 +14,24 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "A policy is a file of the node, /etc/holdall/policy.toml:
 
-  allowed_signers = \"allowed_signers\"   # OpenSSH's file, beside this one: alice@example.org ssh-ed25519 AAAA…
-  #revoked_keys = \"revoked\"             # public keys that never count, one a line
-  #presence = \"present\"                 # of FIDO keys: present (touched) or verified (PIN, fingerprint)
-  #oldest = \"2026-01-01\"                # nothing from before
+  # OpenSSH's file, beside this one: alice@example.org ssh-ed25519 AAAA…
+  allowed_signers = \"allowed_signers\"
+  # public keys that never count, one a line
+  #revoked_keys = \"revoked\"
+  # of FIDO keys: present (touched) or verified (PIN, fingerprint)
+  #presence = \"present\"
+  # nothing from before
+  #oldest = \"2026-01-01\"
+
   [[accept]]
-  origin = \"build-7\"                    # as `holdall init --origin` had it
-  series = \"production\"                 # all series of this origin, if it is left out
-  threshold = 2                         # so many distinct keys
-  #signers = [\"*@release.example.org\"]  # whose signatures count here (\"!bob@*\" leaves him out); of all, if it is left out
+  # as `holdall init --origin` had it
+  origin = \"build-7\"
+  # all series of this origin, if it is left out
+  series = \"production\"
+  # so many distinct keys have to sign
+  threshold = 2
+  # whose signatures count here (\"!bob@*\" leaves him out); else all
+  #signers = [\"*@release.example.org\"]
 
 With it, mount, serve, verify, extract and cat refuse what it does not accept, and disks that are older than one they have accepted. A series is asked about until \
 it was set, or the record was begun.")]
@@ -90,14 +101,73 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
                 serial: *serial,
                 root: *root,
             };
+            let before = folder.look(origin, series);
             folder.set(&seen)?;
             output.say(format!(
-                "series {} of {}: disks below epoch {epoch}, serial {serial} are refused",
+                "series {} of {}: {}; disks below epoch {epoch}, serial {serial} are refused",
                 one_line(series),
-                one_line(origin)
+                one_line(origin),
+                change(&before, &seen)
             ))?;
-            output.result(&as_json(&seen))?;
+            match policy::in_force(None) {
+                Ok(Some(policy)) if policy.accepts_series(origin, series).is_none() => output.warn(&format!(
+                    "the policy {} accepts no series {series:?} of origin {origin:?}: as it is now, this changes nothing",
+                    policy.place
+                )),
+                Ok(_) => {}
+                Err(error) => output.warn(&error.to_string()),
+            }
+            let mut result = as_json(&seen);
+            if let (Some(object), Sight::Seen(before)) = (result.as_object_mut(), &before) {
+                object.insert("before".to_owned(), as_json(before));
+            }
+            output.result(&result)?;
             Ok(Exit::Done)
+        }
+    }
+}
+
+/// What was known of the series, and what becomes of it.
+fn change(before: &Sight, now: &Seen) -> String {
+    let before = match before {
+        Sight::Seen(before) => before,
+        Sight::Bad(_) => return "its record could not be read, and is replaced".to_owned(),
+        Sight::New | Sight::NoRecord => return "nothing was known of it".to_owned(),
+    };
+    let again = if (now.epoch, now.serial) < (before.epoch, before.serial) {
+        format!(
+            ", and disks from epoch {}, serial {} on are accepted again",
+            now.epoch, now.serial
+        )
+    } else {
+        String::new()
+    };
+    format!("was epoch {}, serial {}{again}", before.epoch, before.serial)
+}
+
+/// Warns of what of a policy can accept nothing.
+fn warn_of(policy: &Policy, output: &Output) {
+    if policy.accepted.is_empty() {
+        output.warn(&format!(
+            "{}: accepts nothing: it has no [[accept]] table",
+            policy.place
+        ));
+    }
+    for accepted in &policy.accepted {
+        let keys = len64(policy.keys_for(accepted, believe::now()));
+        if keys < u64::from(accepted.threshold) {
+            output.warn(&format!(
+                "{}: can never be met: {}, {} demands {}, and {} can count there",
+                policy.place,
+                accepted.origin,
+                accepted.series.as_deref().unwrap_or("any series"),
+                plural(accepted.threshold.into(), "distinct key"),
+                if keys == 0 {
+                    "none".to_owned()
+                } else {
+                    format!("only {keys}")
+                }
+            ));
         }
     }
 }
@@ -136,6 +206,9 @@ fn show(asked: Option<&PathBuf>, folder: &SeenFolder, output: &Output) -> Result
             }
         }
     }
+    if let Some(policy) = &policy {
+        warn_of(policy, output);
+    }
     if !folder.is_begun() {
         output.line(
             "record   not begun, so that each series without a line below is asked about: `holdall trust begin` on a new node, `holdall trust set` where it was lost",
@@ -160,6 +233,7 @@ fn show(asked: Option<&PathBuf>, folder: &SeenFolder, output: &Output) -> Result
             "signers": policy.signers.iter().map(|s| json!({ "principals": s.principals.iter().collect::<Vec<_>>(), "valid_before": s.valid_before })).collect::<Vec<_>>(),
             "accepts": policy.accepted.iter().map(|a| json!({
                 "origin": a.origin, "series": a.series, "threshold": a.threshold,
+                "keys": policy.keys_for(a, believe::now()),
                 "signers": a.signers.as_ref().map(|signers| signers.iter().collect::<Vec<_>>()),
             })).collect::<Vec<_>>(),
         })),

@@ -29,7 +29,7 @@ pub fn page(report: &Report) -> String {
                 meta name="generator" content={ "holdall " (report.run.version) };
                 title {
                     "Verification of " (series.as_deref().unwrap_or("a disk")) ", generation " (found.generation)
-                    ": " (found.verdict())
+                    ": " (report.headline())
                 }
                 style { (PreEscaped(STYLE)) (PreEscaped(running_foot(&found.root))) }
             }
@@ -93,10 +93,17 @@ fn running_foot(root: &str) -> String {
 
 fn verdict(report: &Report) -> Markup {
     let found = &report.findings;
-    let (class, word) = match found.whole {
-        Some(true) => ("verdict whole", "Whole"),
-        Some(false) => ("verdict damaged", "Damaged"),
-        None => ("verdict sampled", "No damage in the sample"),
+    let standing = &report.standing;
+    let unasked = if standing.accepted.is_none() {
+        "; whose it is was not checked"
+    } else {
+        ""
+    };
+    let (class, word) = match (found.whole, &standing.refused) {
+        (Some(false), _) => ("verdict damaged", "Damaged".to_owned()),
+        (_, Some(_)) => ("verdict refused damaged", report.headline()),
+        (Some(true), None) => ("verdict whole", format!("Whole{unasked}")),
+        (None, None) => ("verdict sampled", format!("No damage in the sample{unasked}")),
     };
     html! {
         div class=(class) {
@@ -404,7 +411,7 @@ fn custody(report: &Report) -> Markup {
             @if report.custody.is_empty() { p { "None checked." } }
             @else {
                 table.list {
-                    thead { tr { th { "When" } th { "Event" } th { "Who" } th { "Where" } th.number { "Serial" } th { "Root" } } }
+                    thead { tr { th { "When" } th { "Event" } th { "Who" } th { "Where" } th.number { "Serial" } th { "Root" } th { "Note" } } }
                     tbody {
                         @for one in &report.custody {
                             tr {
@@ -414,6 +421,7 @@ fn custody(report: &Report) -> Markup {
                                 td { (one_line(&one.host)) }
                                 td.number { (one.serial) }
                                 td { code { (one_line(&one.root)) } }
+                                td { (one_line(&one.note)) }
                             }
                         }
                     }
@@ -431,7 +439,7 @@ fn sign_off(report: &Report) -> Markup {
             h2 { "Signed by hand" }
             p {
                 "For generation " (found.generation) " of medium " code { (found.medium) } ", root " code { (found.root) } ": "
-                b { (found.verdict()) } ". Checked " (time(report.run.started)) "."
+                b { (report.headline()) } ". Checked " (time(report.run.started)) "."
             }
             table.hand {
                 thead { tr { th { "" } th { "Name" } th { "Date" } th { "Signature" } } }

@@ -26,7 +26,7 @@ use holdall_images::audit::{self, Audit};
 use holdall_images::cosign::{ImageSigned, PublicKey};
 use holdall_images::derivation::{self, Derivation, Deriving};
 use journal::{KeptJournal, Subject};
-use report::{CustodyEvent, Findings, Mode, Report, Resumed, Run, SignatureVerdict};
+use report::{CustodyEvent, Findings, Mode, Report, Resumed, Run, SignatureVerdict, Standing};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -84,6 +84,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let keys = args.images.keys()?;
     args.believe.policy()?;
     let medium = locate::medium(&args.medium)?;
+    locate::has_generation(medium.as_ref(), args.generation)?;
     // What a policy says of it too; it is judged again when all of it was read.
     if let Ok(disk) = locate::disk(&args.medium, args.generation, None)
         && let Ok(judged) = args.believe.judge(&disk, &state)
@@ -104,7 +105,10 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         Err(error) => {
             progress.finish();
             tell_kept(journal.as_deref(), output);
-            return Err(error);
+            return Err(match error.exit() {
+                Exit::Interrupted => ToolError::Stopped,
+                _ => error,
+            });
         }
     };
     progress.finish();
@@ -171,7 +175,8 @@ fn open_journal(
     if args.sample.is_some() {
         return Ok(None);
     }
-    let current = generation::current(medium, args.generation.map(Generation::new))?;
+    let current = generation::current(medium, args.generation.map(Generation::new))
+        .map_err(|e| locate::opening(medium, e))?;
     let of = Subject::new(
         current.root.medium,
         current.root.generation,
@@ -243,7 +248,8 @@ fn check(
         interrupted: signal::interrupted()?,
         journal: journal.map(|journal| Arc::clone(journal) as Arc<dyn Journal>),
     };
-    let found = verify::verify(medium, &options, progress)?;
+    let found =
+        verify::verify(medium, &options, progress).map_err(|e| locate::opening(medium.as_ref(), e))?;
     // What is said of the disk, kept of the run and judged is of the very ROOT that was read, whatever the medium has there since.
     if journal.is_some_and(|journal| !journal.is_of(&found.root)) {
         return Err(ToolError::Disk(holdall::Error::mismatch(
@@ -300,7 +306,18 @@ fn check(
     let mut checks = checks::all(&found, &audit, &derivation, args.mode());
     checks.push(checks::trust(judged));
     checks.extend(opened.images.as_deref().map(checks::images));
+    let findings = Findings::of(&found, &audit, &derivation, (args.full, warnings.collect()));
+    let has_policy = match judged {
+        Some(judged) => judged.policy.is_some(),
+        None => args.believe.policy()?.is_some(),
+    };
+    let standing = Standing::of(
+        judged,
+        opened.images.as_deref(),
+        (has_policy, findings.is_damaged()),
+    );
     let report = Report {
+        standing,
         run: Run::here(args.mode(), medium.name()),
         sample: found
             .sampled
@@ -320,7 +337,7 @@ fn check(
         trust: judged.map(Judged::as_json),
         images_signed: opened.images.as_deref().map(crate::signatures::as_json),
         custody: found.custody.iter().map(CustodyEvent::of).collect(),
-        findings: Findings::of(&found, &audit, &derivation, (args.full, warnings.collect())),
+        findings,
     };
     Ok((report, opened))
 }

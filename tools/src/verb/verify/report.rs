@@ -4,13 +4,14 @@
 use super::checks::Check;
 use super::contents::Contents;
 use crate::believe::Judged;
-use crate::output::{bytes, plural, time};
+use crate::output::{bytes, one_line, plural, time};
 use holdall::format::custody::Record;
 use holdall::format::root::{Root, State};
 use holdall::ids::PageHash;
 use holdall::units::len64;
 use holdall::verify::{self, Sampled};
 use holdall_images::audit::Audit;
+use holdall_images::cosign::ImageSigned;
 use holdall_images::derivation::Derivation;
 use serde::Serialize;
 
@@ -20,6 +21,9 @@ pub struct Report {
     /// What was found.
     #[serde(flatten)]
     pub findings: Findings,
+    /// Whose it is.
+    #[serde(flatten)]
+    pub standing: Standing,
     /// How, when and where it was checked.
     pub run: Run,
     /// What was drawn, and what that proves.
@@ -65,6 +69,8 @@ pub struct Findings {
     pub files: u64,
     pub damages: Vec<String>,
     pub more_damages: u64,
+    /// Of the damages that are named, those that are frames of packs: others may follow from them.
+    pub damaged_frames: u64,
     pub missing: Vec<Missing>,
     /// Images that damage touches.
     pub images: Vec<Touched>,
@@ -77,6 +83,16 @@ pub struct Findings {
     /// Whether something could not be read, as against read and found to be wrong.
     pub unreadable: bool,
     pub warnings: Vec<String>,
+}
+
+/// Whose a disk is, by what was asked to vouch for it.
+#[derive(Debug, Serialize)]
+pub struct Standing {
+    /// True where the policy takes it, false where it does not or the disk is damaged; `None` where nothing was asked.
+    pub accepted: Option<bool>,
+    /// Why it is refused, if it is.
+    #[serde(skip)]
+    pub refused: Option<String>,
 }
 
 /// What is neither on the disk nor left out on purpose.
@@ -211,6 +227,44 @@ pub struct CustodyEvent {
     pub event: String,
     pub serial: u64,
     pub root: String,
+    /// How it was done; `-` where the record says nothing of it.
+    pub note: String,
+}
+
+impl Report {
+    /// In a few words: whether it is damaged, and if not, whether it is believed.
+    pub fn headline(&self) -> String {
+        let sampled = match self.findings.whole {
+            Some(false) => return self.findings.verdict(),
+            Some(true) => "",
+            None => " in the sample",
+        };
+        match (&self.standing.refused, self.standing.accepted) {
+            (Some(why), _) => format!("REFUSED: {} (no damage was found{sampled})", one_line(why)),
+            (None, None) => format!("{}; whose it is was not checked", self.findings.verdict()),
+            (None, Some(_)) => self.findings.verdict(),
+        }
+    }
+}
+
+impl Standing {
+    /// What the policy says, where there is one, and the images' own signatures, where they were asked for.
+    pub fn of(
+        judged: Option<&Judged>,
+        images: Option<&[ImageSigned]>,
+        (has_policy, is_damaged): (bool, bool),
+    ) -> Self {
+        let by_policy = judged.and_then(|judged| judged.verdict.refusal.as_ref());
+        let unsigned = images.map_or(0, |images| len64(crate::signatures::unsigned(images).count()));
+        let by_images =
+            || (unsigned > 0).then(|| format!("{} not signed by the keys given", plural(unsigned, "image")));
+        let refused = by_policy.map(ToString::to_string).or_else(by_images);
+        let is_bad = refused.is_some() || is_damaged;
+        Self {
+            accepted: (has_policy || refused.is_some()).then_some(!is_bad),
+            refused,
+        }
+    }
 }
 
 impl SignatureVerdict {
@@ -241,6 +295,7 @@ impl CustodyEvent {
             event: format!("{}, generation {}", record.event, record.generation),
             serial: record.serial,
             root: record.root.map_or_else(|| "-".to_owned(), |root| root.to_hex()),
+            note: record.note.clone(),
         }
     }
 }
@@ -316,6 +371,13 @@ impl Findings {
             files: report.files,
             damages: texts.chain(&audit.unreadable).cloned().collect(),
             more_damages: report.more_damages,
+            damaged_frames: len64(
+                report
+                    .damages
+                    .iter()
+                    .filter(|damage| damage.part == verify::Part::Packs && damage.text.contains(" frame"))
+                    .count(),
+            ),
             missing: missing.collect(),
             images: images.collect(),
             damaged_files: report.damaged_files.clone(),

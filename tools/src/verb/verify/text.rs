@@ -4,6 +4,7 @@ use super::contents::Contents;
 use super::report::{Disk, Report, Sample};
 use crate::exit::ToolError;
 use crate::output::{Output, bytes, one_line, plural, printable, time};
+use holdall::units::len64;
 use std::fmt::Write as _;
 
 /// Digests named for one image; of more, only their number.
@@ -13,6 +14,15 @@ const NAMED: usize = 5;
 pub fn damage(report: &Report) -> Vec<String> {
     let found = &report.findings;
     let mut lines = Vec::new();
+    if found.damaged_frames > 0 && found.places() > found.damaged_frames {
+        // What needs a frame is named as well, so that one that is damaged may make many lines.
+        let least = if found.more_damages > 0 { "at least " } else { "" };
+        lines.push(format!(
+            "{least}{} damaged; {} touched",
+            plural(found.damaged_frames, "frame"),
+            plural(len64(found.images.len()), "image")
+        ));
+    }
     let damages = found.damages.iter();
     lines.extend(damages.map(|text| format!("damaged  {}", printable(text))));
     if found.more_damages > 0 {
@@ -125,6 +135,16 @@ pub fn print(report: &Report, output: &Output) -> Result<(), ToolError> {
     output.line(verdict(report))
 }
 
+/// The report's headline; why it is refused stands as it was said.
+fn headline(report: &Report) -> String {
+    let text = report.headline();
+    if text.starts_with("REFUSED") {
+        text
+    } else {
+        text.to_uppercase()
+    }
+}
+
 /// The whole report, for a file.
 pub fn whole(report: &Report) -> String {
     let (found, run) = (&report.findings, &report.run);
@@ -134,7 +154,7 @@ pub fn whole(report: &Report) -> String {
     };
     line("HOLDALL VERIFICATION REPORT");
     line("");
-    line(&found.verdict().to_uppercase());
+    line(&headline(report));
     summary(report).iter().for_each(|text| line(text));
     line(&format!(
         "checked {} by {} on {} with holdall {}: {}",
@@ -188,13 +208,14 @@ pub fn whole(report: &Report) -> String {
     line("CUSTODY");
     for one in &report.custody {
         line(&format!(
-            "{}  {}  {}  {}  serial {}  {}",
+            "{}  {}  {}  {}  serial {}  {}  {}",
             time(one.when),
             one_line(&one.event),
             one_line(&one.who),
             one_line(&one.host),
             one.serial,
-            one_line(&one.root)
+            one_line(&one.root),
+            one_line(&one.note)
         ));
     }
     if report.custody.is_empty() {
