@@ -637,13 +637,15 @@ fn info_shows_whose_signatures_there_are_and_until_when_it_may_be_used() {
         ])
         .code(0);
     stage.run(["info", &disk]).code(0).says("signed       by nobody");
+    let soon = stage::sh("date -u -d '+3 sec' +%Y-%m-%dT%H:%M:%SZ");
     stage
-        .run(["seal", &disk, "--key", &bob, "--expires", "2020-01-01"])
+        .run(["seal", &disk, "--key", &bob, "--expires", soon.trim()])
         .code(0);
+    std::thread::sleep(std::time::Duration::from_secs(4));
     stage
         .run(["info", &disk])
         .code(0)
-        .says("expires      2020-01-01T00:00:00Z, past");
+        .says(&format!("expires      {}, past", soon.trim()));
 }
 
 #[test]
