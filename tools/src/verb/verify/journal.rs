@@ -529,12 +529,21 @@ mod tests {
         let of = subject(1, Mode::Full);
         for (other, what) in [
             (subject(2, Mode::Full), "ROOT"),
-            (subject(1, Mode::Stored), "mode stored"),
+            (
+                subject(1, Mode::Stored),
+                "no stopped run of this disk in this mode",
+            ),
         ] {
+            let state = tempfile::tempdir().unwrap();
             open(state.path(), &other, false).journal.pack_checked(&pack(1));
             let Opened { journal, told } = open(state.path(), &of, true);
             assert!(told.is_some_and(|told| told.contains(what)), "{what}");
             assert!(journal.earlier().is_none());
+            journal.pack_checked(&pack(2));
+            drop(journal);
+            // What was kept of the other mode is there still; that of the other root has made room.
+            let kept = open(state.path(), &other, true).journal;
+            assert_eq!(kept.earlier().is_some(), what.starts_with("no stopped run"));
         }
         let other = Subject {
             version: "0.0.1".to_owned(),
