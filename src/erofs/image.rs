@@ -33,11 +33,13 @@ pub struct Image {
     metadata: Bytes,
     extents: Vec<Extent>,
     size: u64,
+    held_bytes: u64,
 }
 
 impl Image {
     /// Makes the image of a chain's tree: its pages are read, all of them, and none of its files. The same tree gives the same bytes. Unsupported is what
-    /// such an image cannot have: a layer's marks, attributes of other namespaces, more than [`super::INODES_MAX`] inodes.
+    /// such an image cannot have: a layer's marks, attributes of other namespaces, more than [`super::NAMES_MAX`] names or
+    /// [`super::BYTES_MAX`] bytes of what is kept of them.
     pub fn of(tree: &Rooted) -> Result<Self> {
         let root = tree.rootfs();
         let mut uuid = [0; 16];
@@ -49,7 +51,14 @@ impl Image {
             extents,
             blocks,
         } = made_of(root, uuid)?;
+        let inline = |extent: &Extent| match &extent.content {
+            Content::Inline(bytes) => bytes.len(),
+            _ => 0,
+        };
+        let contents: usize = extents.iter().map(inline).sum();
+        let held = metadata.len() + extents.len() * size_of::<Extent>() + contents;
         Ok(Self {
+            held_bytes: len64(held),
             source: Arc::clone(root.source()),
             metadata: Bytes::from(metadata),
             extents,
@@ -71,13 +80,8 @@ impl Image {
 
     /// Bytes of memory that it takes.
     #[must_use]
-    pub fn held_bytes(&self) -> u64 {
-        let inline = |extent: &Extent| match &extent.content {
-            Content::Inline(bytes) => len64(bytes.len()),
-            _ => 0,
-        };
-        let extents = len64(self.extents.len() * size_of::<Extent>());
-        self.metadata_bytes() + extents + self.extents.iter().map(inline).sum::<u64>()
+    pub const fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
 
     /// Up to `max` bytes from `offset`, at least one unless it is at the end: as many as lie together.

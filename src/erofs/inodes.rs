@@ -1,9 +1,9 @@
 //! From a tree to the inodes of an image: which there are, where each is, and what it says.
 
-use super::INODES_MAX;
 use super::image::Extent;
 use super::layout::{self, BLOCK, Core, DataLayout, Dirent, SLOT, SUPERBLOCK_AT, Superblock};
 use super::xattrs::{Shared, Xattr};
+use super::{BYTES_MAX, NAMES_MAX};
 use crate::error::{Error, Result};
 use crate::format::content::Content;
 use crate::format::tree::Node as StoredNode;
@@ -69,13 +69,16 @@ struct Inode {
 #[derive(Debug, Default)]
 struct Tree {
     inodes: Vec<Inode>,
-    /// Hard links: positions by inode number of the tree.
-    linked: HashMap<u64, usize>,
+    /// Hard links: position and type by inode number of the tree.
+    linked: HashMap<u64, (usize, u8)>,
     /// Files of the same bytes are one extent.
     extents: Vec<Extent>,
     known: HashMap<(BlobId, u64), u32>,
     /// Data blocks so far.
     blocks: u64,
+    names: u64,
+    /// Bytes of names, links, attributes and small files.
+    bytes: u64,
 }
 
 /// An image's metadata, and its files, in order of where they begin.
@@ -93,6 +96,28 @@ fn unsupported(what: impl Into<String>) -> Error {
 }
 
 impl Tree {
+    /// Takes room for a name, and for what its entry keeps in memory besides. Refused where there is no more.
+    fn take_room(&mut self, entry: &Entry) -> Result<()> {
+        let own = match &entry.stored().node {
+            StoredNode::File {
+                content: Content::Inline(bytes),
+                ..
+            } => bytes.len(),
+            StoredNode::Symlink { target, .. } => target.len(),
+            _ => 0,
+        };
+        let xattrs = entry.metadata.xattrs.iter();
+        let xattrs: usize = xattrs.map(|(name, value)| name.len() + value.len()).sum();
+        self.names += 1;
+        self.bytes += len64(entry.name.as_bytes().len() + own + xattrs);
+        if self.names > NAMES_MAX || self.bytes > BYTES_MAX {
+            return Err(unsupported(format!(
+                "more than {NAMES_MAX} names, or {BYTES_MAX} bytes of names, links, attributes and small files"
+            )));
+        }
+        Ok(())
+    }
+
     fn add(
         &mut self,
         file_type: u8,
@@ -130,19 +155,26 @@ impl Tree {
         if let Some(start) = self.known.get(&(blob, size)) {
             return Ok(*start);
         }
-        let start = u32::try_from(self.blocks).map_err(|_| unsupported("more than 16 TiB of files"))?;
+        let start = u32::try_from(self.blocks);
+        let end = self.blocks.saturating_add(layout::blocks(size));
+        let Some(start) = start.ok().filter(|_| u32::try_from(end).is_ok()) else {
+            return Err(unsupported("more than 16 TiB of files"));
+        };
         self.extents.push(Extent {
             start: u64::from(start) * BLOCK,
             size,
             content: content.clone(),
         });
         self.known.insert((blob, size), start);
-        self.blocks += layout::blocks(size);
+        self.blocks = end;
         Ok(start)
     }
 
     /// The inode of an entry, which is made unless it is a further name of one; and its type.
     fn entry(&mut self, entry: &Entry) -> Result<(usize, u8)> {
+        if let Some(known) = self.linked.get(&entry.inode) {
+            return Ok(*known);
+        }
         let (file_type, counts, body) = match &entry.node {
             Node::Directory { subdirectories, .. } => {
                 let nlink = u32::try_from(subdirectories + 2).unwrap_or(u32::MAX);
@@ -151,9 +183,6 @@ impl Tree {
             Node::File {
                 size, blob_id, nlink, ..
             } => {
-                if let Some(at) = self.linked.get(&entry.inode) {
-                    return Ok((*at, FILE));
-                }
                 let StoredNode::File { content, .. } = &entry.stored().node else {
                     return Err(unsupported("a file that is stored as none"));
                 };
@@ -187,16 +216,9 @@ impl Tree {
                 return Err(unsupported("what a layer says of the layers below"));
             }
         };
-        if let Some(at) = self
-            .linked
-            .get(&entry.inode)
-            .filter(|_| counts.0 > 1 && file_type != DIRECTORY)
-        {
-            return Ok((*at, file_type));
-        }
         let at = self.add(file_type, &entry.metadata, counts, body);
         if counts.0 > 1 && file_type != DIRECTORY {
-            self.linked.insert(entry.inode, at);
+            self.linked.insert(entry.inode, (at, file_type));
         }
         Ok((at, file_type))
     }
@@ -219,9 +241,7 @@ impl Tree {
             let mut below = Vec::new();
             for entry in directory.entries(0) {
                 let entry = entry?;
-                if len64(self.inodes.len()) >= INODES_MAX {
-                    return Err(unsupported(format!("more than {INODES_MAX} inodes")));
-                }
+                self.take_room(&entry)?;
                 let (child, file_type) = self.entry(&entry)?;
                 entries.push((entry.name.as_bytes().to_vec(), child, file_type));
                 if file_type == DIRECTORY {
@@ -360,4 +380,23 @@ pub(super) fn made_of(root: &Directory, uuid: [u8; 16]) -> Result<Made> {
         extents: tree.extents,
         blocks,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_for_an_image_is_refused_and_what_is_the_same_stands_once() {
+        let mut tree = Tree::default();
+        let mut extent = |n: u8, size| tree.extent(BlobId::from_bytes([n; 32]), size, &Content::Nothing);
+        assert_eq!(extent(1, BLOCK + 1).unwrap(), 0);
+        assert_eq!(extent(2, 1).unwrap(), 2);
+        assert_eq!(extent(1, BLOCK + 1).unwrap(), 0);
+        assert!(extent(3, u64::MAX).is_err());
+        assert!(extent(4, BLOCK << 32).is_err());
+        assert_eq!(extent(5, (BLOCK << 32) - 8 * BLOCK).unwrap(), 3);
+        assert!(extent(6, 8 * BLOCK).is_err());
+        assert_eq!(tree.extents.len(), 3);
+    }
 }

@@ -1,5 +1,6 @@
 //! The bytes of an EROFS image: superblock, inodes, directory blocks.
 
+use crate::format::codec::Encoder;
 use crate::units::{index64, len64};
 
 /// Bytes of a block.
@@ -20,30 +21,6 @@ pub(super) const fn blocks(bytes: u64) -> u64 {
     bytes.div_ceil(BLOCK)
 }
 
-/// Bytes written in order, little-endian.
-#[derive(Debug, Default)]
-struct Out(Vec<u8>);
-
-impl Out {
-    fn u8(&mut self, value: u8) -> &mut Self {
-        self.0.push(value);
-        self
-    }
-    fn u16(&mut self, value: u16) -> &mut Self {
-        self.put(&value.to_le_bytes())
-    }
-    fn u32(&mut self, value: u32) -> &mut Self {
-        self.put(&value.to_le_bytes())
-    }
-    fn u64(&mut self, value: u64) -> &mut Self {
-        self.put(&value.to_le_bytes())
-    }
-    fn put(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.extend_from_slice(bytes);
-        self
-    }
-}
-
 /// What the superblock says.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Superblock {
@@ -58,7 +35,7 @@ pub(super) struct Superblock {
 
 impl Superblock {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Out::default();
+        let mut out = Encoder::new();
         // No checksum of the superblock: the image is checked as a whole where it is read.
         out.u32(MAGIC)
             .u32(0)
@@ -66,14 +43,12 @@ impl Superblock {
             .u8(BLOCK_BITS)
             .u8(0)
             .u16(self.root_nid);
-        out.u64(self.inodes)
-            .u64(self.time.0.cast_unsigned())
-            .u32(self.time.1);
+        out.u64(self.inodes).i64(self.time.0).u32(self.time.1);
         // Inode numbers count from the image's start.
         out.u32(self.blocks).u32(0).u32(self.xattr_block).put(&self.uuid);
         out.put(&[0; 16]).u32(0).u16(0).u16(0).u16(0);
         out.u8(0).u8(0).u32(0).u64(0).put(&[0; 24]);
-        out.0
+        out.finish()
     }
 }
 
@@ -127,7 +102,7 @@ impl Core {
             DataLayout::Plain => 0,
             DataLayout::Inline => 2,
         };
-        let mut out = Out::default();
+        let mut out = Encoder::new();
         out.u16(u16::from(!compact) | layout << 1)
             .u16(self.xattr_count)
             .u16(self.mode);
@@ -140,12 +115,10 @@ impl Core {
         } else {
             out.u16(0).u64(self.size).u32(self.value).u32(self.serial);
             out.u32(self.uid).u32(self.gid);
-            out.u64(self.time.0.cast_unsigned())
-                .u32(self.time.1)
-                .u32(self.nlink);
+            out.i64(self.time.0).u32(self.time.1).u32(self.nlink);
             out.put(&[0; 16]);
         }
-        out.0
+        out.finish()
     }
 }
 
@@ -187,7 +160,7 @@ pub(super) fn directory(entries: &[Dirent<'_>], counts: &[usize]) -> Vec<u8> {
         bytes.resize(bytes.len().next_multiple_of(BLOCK_LEN), 0);
         let (block, behind) = rest.split_at_checked(*count).unwrap_or((rest, &[]));
         rest = behind;
-        let mut out = Out::default();
+        let mut out = Encoder::new();
         let mut at = DIRENT * block.len();
         for entry in block {
             let offset = u16::try_from(at).unwrap_or(u16::MAX);
@@ -197,7 +170,7 @@ pub(super) fn directory(entries: &[Dirent<'_>], counts: &[usize]) -> Vec<u8> {
         for entry in block {
             out.put(entry.name);
         }
-        bytes.extend_from_slice(&out.0);
+        bytes.extend_from_slice(out.as_slice());
     }
     bytes
 }

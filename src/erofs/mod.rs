@@ -12,5 +12,7 @@ mod xattrs;
 
 pub use image::Image;
 
-/// Most inodes of an image: what is known of each stays in memory while it is made.
-pub const INODES_MAX: u64 = 2_000_000;
+/// Most names in an image: what is known of each stays in memory while it is made.
+pub const NAMES_MAX: u64 = 1_000_000;
+/// Most bytes of names, links, attributes and small files' contents of an image, for the same reason: pages of a tree may stand in it many times.
+pub const BYTES_MAX: u64 = 128 << 20;

@@ -8,7 +8,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
 use std::io::Result;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 /// A medium's own folder. Its path is the operator's, and may have links in it.
 #[derive(Debug)]
@@ -28,8 +28,7 @@ impl Top {
 
     /// Makes a folder, and those above it, where they are not there.
     pub fn make_folders(&self, path: &Path) -> Result<()> {
-        let mut made = path.to_owned();
-        made.clear();
+        let mut made = PathBuf::new();
         for part in path.components() {
             let above = if made.as_os_str().is_empty() {
                 self.0.try_clone()?

@@ -98,7 +98,7 @@ impl OpenFile {
     }
 
     /// Bytes of memory that it takes, besides the frames that it is read from.
-    pub(super) fn held_bytes(&self) -> u64 {
+    pub(super) const fn held_bytes(&self) -> u64 {
         match &self.source {
             Source::Blob(_) => 0,
             Source::Erofs(image) => image.held_bytes(),

@@ -14,8 +14,8 @@ use quick_cache::sync::Cache;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Bytes of images' metadata that are kept; one that is not is made again when it is read.
-const KEPT: u64 = 128 << 20;
+/// Bytes of images that are kept: more than a node has in use at once. One that is not is made again each time it is read.
+const KEPT: u64 = 512 << 20;
 /// What follows a chainID in an image's name.
 const SUFFIX: &str = ".erofs";
 

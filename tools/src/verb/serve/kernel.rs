@@ -1,6 +1,6 @@
 //! Chains as the kernel's own file systems: the EROFS images that the mount shows, each mounted once for all containers that start from it.
 //!
-//! Mounted as a file where the kernel can (Linux 6.12), by a loop device otherwise, and left to the FUSE tree where neither goes.
+//! Mounted as a file where the kernel can (Linux 6.12), by a loop device otherwise. Where neither goes, containers run from the FUSE tree.
 
 use crate::output::Output;
 use holdall::ids::Sha256;
@@ -11,18 +11,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// How images are mounted on this kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    File,
-    Loop,
-    /// Not at all.
-    None,
-}
-
 #[derive(Debug)]
 struct Mounted {
-    way: Way,
+    /// Whether this kernel does not mount images that are files.
+    by_loop: bool,
+    /// Whether it was said that something is not mounted.
+    said: bool,
     chains: BTreeSet<Sha256>,
 }
 
@@ -51,13 +45,18 @@ impl KernelTrees {
             images: mountpoint.join("erofs/chains/sha256"),
             folder: folder_beside(mountpoint),
             mounted: Mutex::new(Mounted {
-                way: Way::File,
+                by_loop: false,
+                said: false,
                 chains: BTreeSet::new(),
             }),
             output,
         };
         for entry in std::fs::read_dir(&trees.folder).into_iter().flatten().flatten() {
-            take_away(&entry.path());
+            let name = entry.file_name();
+            // Whatever else somebody has there is theirs.
+            if name.to_str().is_some_and(|name| Sha256::from_hex(name).is_ok()) {
+                take_away(&entry.path());
+            }
         }
         trees
     }
@@ -73,73 +72,65 @@ impl KernelTrees {
             return Some(at);
         }
         // What an image cannot have is no matter of the kernel's.
-        if mounted.way == Way::None || std::fs::metadata(&image).is_err() {
+        if std::fs::metadata(&image).is_err() {
             return None;
         }
-        if let Err(error) = std::fs::create_dir_all(&at) {
-            self.output.warn(&format!(
-                "{}: {error}: containers run from the FUSE tree",
-                at.display()
-            ));
-            mounted.way = Way::None;
-            return None;
-        }
-        while mounted.way != Way::None {
-            let done = match mounted.way {
-                Way::File => mount_file(&image, &at),
-                Way::Loop => mount_by_loop(&image, &at),
-                Way::None => break,
-            };
-            let Err(why) = done else {
+        // What goes wrong once may go the next time: a disk that was pulled comes back.
+        match mount_one(&image, &at, &mut mounted.by_loop) {
+            Ok(()) => {
                 mounted.chains.insert(*chain);
-                return Some(at);
-            };
-            let next = if mounted.way == Way::File {
-                Way::Loop
-            } else {
-                Way::None
-            };
-            self.output.note(format!(
-                "{}: {why}; {}",
-                image.display(),
-                if next == Way::Loop {
-                    "tried by a loop device"
-                } else {
-                    "containers run from the FUSE tree"
+                Some(at)
+            }
+            Err(why) => {
+                remove(&at);
+                if !std::mem::replace(&mut mounted.said, true) {
+                    self.output.warn(&format!(
+                        "{}: {why}; containers run from the FUSE tree where that is so",
+                        image.display()
+                    ));
                 }
-            ));
-            mounted.way = next;
+                None
+            }
         }
-        None
     }
 
     /// Takes all mounts away. What a container still has below it stays for it.
     pub fn end(&self) {
-        let mut mounted = self.mounted.lock();
-        mounted.way = Way::None;
-        for chain in std::mem::take(&mut mounted.chains) {
+        for chain in std::mem::take(&mut self.mounted.lock().chains) {
             take_away(&self.folder.join(chain.to_hex()));
         }
         remove(&self.folder);
     }
 }
 
-fn mount_file(image: &Path, at: &Path) -> Result<(), String> {
-    // The image's own pages are not kept besides those of its files; kernels that do not know that option keep both.
-    let direct = mount(
-        Some(image),
-        at,
-        Some("erofs"),
-        MsFlags::MS_RDONLY,
-        Some("directio"),
-    );
-    let done = match direct {
-        Err(Errno::EINVAL | Errno::ENOTBLK) => {
-            mount(Some(image), at, Some("erofs"), MsFlags::MS_RDONLY, None::<&str>)
+impl Drop for KernelTrees {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn mount_one(image: &Path, at: &Path, by_loop: &mut bool) -> Result<(), String> {
+    std::fs::create_dir_all(at).map_err(|e| format!("{}: {e}", at.display()))?;
+    if !*by_loop {
+        match mount_file(image, at) {
+            Ok(()) => return Ok(()),
+            // Kernels before 6.12 want a device; others say that the file beneath cannot be used so.
+            Err(Errno::ENOTBLK | Errno::EINVAL | Errno::EOPNOTSUPP) => {}
+            Err(e) => return Err(format!("not mounted as a file: {}", e.desc())),
         }
+    }
+    mount_by_loop(image, at)?;
+    *by_loop = true;
+    Ok(())
+}
+
+fn mount_file(image: &Path, at: &Path) -> Result<(), Errno> {
+    let with = |options: Option<&str>| mount(Some(image), at, Some("erofs"), MsFlags::MS_RDONLY, options);
+    // The image's own pages are not kept besides those of its files; kernels that do not know that option keep both.
+    match with(Some("directio")) {
+        Err(Errno::EINVAL | Errno::ENOTBLK) => with(None),
         done => done,
-    };
-    done.map_err(|e| format!("not mounted as a file: {}", e.desc()))
+    }
 }
 
 fn mount_by_loop(image: &Path, at: &Path) -> Result<(), String> {
