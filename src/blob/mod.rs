@@ -19,11 +19,10 @@ use crate::format::list::{ListEntry, ListPage};
 use crate::format::tree::TreePage;
 use crate::ids::{BlobId, ChunkId, PageHash, Sha256};
 use crate::medium::{Medium, MediumFile};
-use crate::pack::{self, Frame};
+use crate::pack::{self, Frame, KeptFrames};
 use crate::units::{index64, len32, len64};
 use bytes::Bytes;
 use reading::Reading;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Where verified frames, and the pages in them, come from.
@@ -62,79 +61,41 @@ pub trait FrameSource: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// Frames that [`Uncached`] keeps: a walk over trees comes back to the pages of the directories above.
-const KEPT: usize = 16;
-
-/// Frames straight from the medium, with only the last few kept: for walks in order.
+/// Frames straight from the medium, of which the last ones stay: for who writes, checks, or walks in order.
 #[derive(Debug)]
-pub struct Uncached {
-    medium: Arc<dyn Medium>,
-    kept: parking_lot::Mutex<Kept>,
+pub struct FromMedium {
+    frames: KeptFrames,
     remade: RemadeCache,
 }
 
-/// The frames used last, the last one at the end.
-#[derive(Debug, Default)]
-struct Kept(VecDeque<(Place, Arc<Frame>)>);
-
-impl Kept {
-    fn get(&mut self, place: &Place) -> Option<Arc<Frame>> {
-        let at = self.0.iter().rposition(|(at, _)| {
-            (at.pack, at.frame, at.frame_bytes) == (place.pack, place.frame, place.frame_bytes)
-        })?;
-        let found = self.0.remove(at)?;
-        let frame = Arc::clone(&found.1);
-        self.0.push_back(found);
-        Some(frame)
-    }
-
-    fn put(&mut self, place: &Place, frame: &Arc<Frame>) {
-        if self.0.len() >= KEPT {
-            self.0.pop_front();
-        }
-        self.0.push_back((*place, Arc::clone(frame)));
-    }
-}
-
-impl Uncached {
-    /// A source that reads that medium.
+impl FromMedium {
+    /// A source that reads that medium, with room for so many bytes of plaintext.
     #[must_use]
-    pub fn new(medium: Arc<dyn Medium>) -> Self {
+    pub fn new(medium: Arc<dyn Medium>, room: u64) -> Self {
         Self {
-            medium,
-            kept: parking_lot::Mutex::default(),
+            frames: KeptFrames::new(medium, room),
             remade: RemadeCache::default(),
         }
     }
+
+    /// What it reads.
+    #[must_use]
+    pub fn medium(&self) -> &dyn Medium {
+        self.frames.medium()
+    }
 }
 
-impl FrameSource for Uncached {
+impl FrameSource for FromMedium {
     fn frame(&self, place: &Place) -> Result<Arc<Frame>> {
-        let mut kept = self.kept.lock();
-        if let Some(frame) = kept.get(place) {
-            return Ok(frame);
-        }
-        let medium = self.medium.as_ref();
-        let frame = pack::load_with(medium, place, |base| {
-            let at = base.place();
-            if let Some(frame) = kept.get(&at) {
-                return Ok(frame);
-            }
-            let frame = pack::load_base(medium, &at)?;
-            kept.put(&at, &frame);
-            Ok(frame)
-        })?;
-        let frame = Arc::new(frame);
-        kept.put(place, &frame);
-        Ok(frame)
+        self.frames.frame(place)
     }
 
     fn plain_bytes(&self, place: &Place) -> Result<u32> {
-        pack::read_plain_bytes(self.medium.as_ref(), place)
+        pack::read_plain_bytes(self.medium(), place)
     }
 
     fn name_of(&self, place: &Place) -> String {
-        name_of(self.medium.as_ref(), place)
+        name_of(self.medium(), place)
     }
 
     fn remade(&self) -> &RemadeCache {

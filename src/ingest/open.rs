@@ -4,7 +4,7 @@ use super::likeness::{FEATURES_HELD, Likeness};
 use super::pipeline::{Belt, Pipeline, Shown};
 use super::reindex::{learn_frame, rebuild, say_unlearnt};
 use super::{Ingest, Inner, Shared};
-use crate::blob::Uncached;
+use crate::blob::FromMedium;
 use crate::catalogue::CatalogueReader;
 use crate::custody::Witness;
 use crate::error::{Error, Result};
@@ -145,7 +145,7 @@ impl Ingest {
             shared: Mutex::new(Shared::new()),
             current,
             catalogue,
-            source: Arc::new(Uncached::new(Arc::clone(&medium))),
+            source: Arc::new(FromMedium::new(Arc::clone(&medium), KeptFrames::ROOM)),
             edits: Mutex::new(BTreeMap::new()),
             packs,
             first_pack: next,

@@ -13,8 +13,9 @@ use std::sync::Arc;
 /// Pack, offset and length of a frame.
 pub type FrameKey = (PackNumber, PackOffset, u32);
 
-#[derive(Clone)]
-struct FrameWeight;
+/// What a frame weighs in a cache: its plaintext, and what is around it.
+#[derive(Debug, Clone)]
+pub struct FrameWeight;
 
 impl Weighter<FrameKey, Arc<Frame>> for FrameWeight {
     fn weight(&self, _: &FrameKey, frame: &Arc<Frame>) -> u64 {
@@ -49,7 +50,7 @@ impl KeptFrames {
         }
     }
 
-    /// The frame as key of this and other caches.
+    /// What this and other caches know a frame by.
     #[must_use]
     pub const fn key(at: &Place) -> FrameKey {
         (at.pack, at.frame, at.frame_bytes)

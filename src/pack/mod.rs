@@ -14,6 +14,6 @@ pub use encode::{EncodedFrame, Encoder, Level, PlainFrame};
 pub use frame::{
     Frame, check_stored, decode_frame, load, load_with, place_of, read_header, read_plain_bytes,
 };
-pub use kept::{FrameKey, KeptFrames};
+pub use kept::{FrameKey, FrameWeight, KeptFrames};
 pub use tables::PackTables;
 pub use writer::{PackWriter, WrittenPack};

@@ -10,7 +10,7 @@ use crate::format::list::ListPage;
 use crate::format::tree::TreePage;
 use crate::ids::PageHash;
 use crate::medium::{Medium, MediumFile};
-use crate::pack::{self, Frame};
+use crate::pack::{self, Frame, FrameKey, FrameWeight, KeptFrames};
 use crate::units::{len32, len64};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
@@ -29,17 +29,6 @@ const PAGE_CACHE: u64 = 16 * 1024 * 1024;
 const LOAD_AHEAD: usize = 3;
 /// Hints that are remembered, so that none is given twice.
 const HINTS: usize = 128;
-
-type FrameKey = (u32, u32, u32);
-
-#[derive(Clone)]
-struct FrameWeight;
-
-impl Weighter<FrameKey, Arc<Frame>> for FrameWeight {
-    fn weight(&self, _: &FrameKey, frame: &Arc<Frame>) -> u64 {
-        len64(frame.plain_bytes()) + 256
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Page {
@@ -109,10 +98,6 @@ impl std::fmt::Debug for CachedFrames {
             .field("medium", &self.medium)
             .finish_non_exhaustive()
     }
-}
-
-const fn key(place: &Place) -> FrameKey {
-    (place.pack.get(), place.frame.get(), place.frame_bytes)
 }
 
 impl CachedFrames {
@@ -199,7 +184,7 @@ fn serve(
             What::Fill => {
                 // A frame that somebody else is loading is left to them.
                 if let GuardResult::Guard(guard) =
-                    frames.get_value_or_guard(&key(&load.place), Some(Duration::ZERO))
+                    frames.get_value_or_guard(&KeptFrames::key(&load.place), Some(Duration::ZERO))
                     && let Ok(frame) = load_one(medium, frames, &load.place)
                 {
                     let _refused_where_too_large = guard.insert(frame);
@@ -222,11 +207,11 @@ fn load_one(
 ) -> Result<Arc<Frame>> {
     let frame = pack::load_with(medium, place, |base| {
         let at = base.place();
-        if let Some(frame) = frames.get(&key(&at)) {
+        if let Some(frame) = frames.get(&KeptFrames::key(&at)) {
             return Ok(frame);
         }
         let frame = pack::load_base(medium, &at)?;
-        frames.insert(key(&at), Arc::clone(&frame));
+        frames.insert(KeptFrames::key(&at), Arc::clone(&frame));
         Ok(frame)
     })?;
     Ok(Arc::new(frame))
@@ -235,7 +220,10 @@ fn load_one(
 impl FrameSource for CachedFrames {
     fn frame(&self, place: &Place) -> Result<Arc<Frame>> {
         let start = Instant::now();
-        let guard = match self.frames.get_value_or_guard(&key(place), Some(self.deadline)) {
+        let guard = match self
+            .frames
+            .get_value_or_guard(&KeptFrames::key(place), Some(self.deadline))
+        {
             GuardResult::Value(frame) => return Ok(frame),
             GuardResult::Guard(guard) => guard,
             GuardResult::Timeout => return Err(self.late(place)),
@@ -254,7 +242,7 @@ impl FrameSource for CachedFrames {
     }
 
     fn plain_bytes(&self, place: &Place) -> Result<u32> {
-        match self.frames.peek(&key(place)) {
+        match self.frames.peek(&KeptFrames::key(place)) {
             Some(frame) => Ok(len32(frame.plain_bytes())),
             None => pack::read_plain_bytes(self.patient.as_ref(), place),
         }
@@ -265,18 +253,24 @@ impl FrameSource for CachedFrames {
         let ask = |place: &Place, what| {
             let _dropped_where_busy = self.prefetches.try_send(Load { place: *place, what });
         };
-        for place in soon.iter().filter(|p| self.frames.peek(&key(p)).is_none()) {
+        for place in soon
+            .iter()
+            .filter(|p| self.frames.peek(&KeptFrames::key(p)).is_none())
+        {
             ask(place, What::Fill);
         }
         let mut hinted = self.hinted.lock();
-        for place in later.iter().filter(|p| self.frames.peek(&key(p)).is_none()) {
-            if hinted.contains(&key(place)) {
+        for place in later
+            .iter()
+            .filter(|p| self.frames.peek(&KeptFrames::key(p)).is_none())
+        {
+            if hinted.contains(&KeptFrames::key(place)) {
                 continue;
             }
             if hinted.len() >= HINTS {
                 hinted.pop_front();
             }
-            hinted.push_back(key(place));
+            hinted.push_back(KeptFrames::key(place));
             ask(place, What::Hint);
         }
     }

@@ -130,7 +130,7 @@ fn look_at(
     identity: Option<(&Sha256, &BlobId)>,
 ) -> Result<()> {
     check.check_interrupted()?;
-    let source = Arc::clone(&check.held) as Arc<dyn FrameSource>;
+    let source = Arc::clone(&check.held.frames) as Arc<dyn FrameSource>;
     if let Content::Recipe(recipe) = content {
         look_at(check, &recipe.recipe, recipe.size, None)?;
         let Some((sha256, blob_id)) = identity else {

@@ -1,11 +1,11 @@
 //! Frames and frame headers that stay in memory while leaves are checked: most are come back to, by other files and other trees.
 
-use crate::blob::{FrameSource, RemadeCache, name_of};
+use crate::blob::{FrameSource as _, FromMedium};
 use crate::error::Result;
 use crate::format::content::Place;
 use crate::format::frame::FrameHeader;
 use crate::medium::Medium;
-use crate::pack::{self, Frame, FrameKey, KeptFrames};
+use crate::pack::{self, FrameKey, KeptFrames};
 use crate::units::len64;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -27,47 +27,22 @@ impl Weighter<FrameKey, Arc<FrameHeader>> for HeaderWeight {
 
 /// What the checks of leaves read from. Bounded.
 pub(super) struct Held {
-    frames: KeptFrames,
+    pub(super) frames: Arc<FromMedium>,
     headers: Cache<FrameKey, Arc<FrameHeader>, HeaderWeight>,
-    remade: RemadeCache,
-}
-
-impl std::fmt::Debug for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held")
-            .field("frames", &self.frames)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Held {
     pub(super) fn new(medium: Arc<dyn Medium>) -> Self {
         Self {
-            frames: KeptFrames::new(medium, FRAMES),
+            frames: Arc::new(FromMedium::new(medium, FRAMES)),
             headers: Cache::with_weighter(8192, HEADERS, HeaderWeight),
-            remade: RemadeCache::default(),
         }
     }
 
     /// The header of the frame at a place.
     pub(super) fn header(&self, at: &Place) -> Result<Arc<FrameHeader>> {
         self.headers.get_or_insert_with(&KeptFrames::key(at), || {
-            let medium = self.frames.medium();
-            pack::read_header(medium, at, &name_of(medium, at)).map(Arc::new)
+            pack::read_header(self.frames.medium(), at, &self.frames.name_of(at)).map(Arc::new)
         })
-    }
-}
-
-impl FrameSource for Held {
-    fn frame(&self, place: &Place) -> Result<Arc<Frame>> {
-        self.frames.frame(place)
-    }
-
-    fn name_of(&self, place: &Place) -> String {
-        name_of(self.frames.medium(), place)
-    }
-
-    fn remade(&self) -> &RemadeCache {
-        &self.remade
     }
 }

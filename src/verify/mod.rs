@@ -164,7 +164,7 @@ struct Check<'a> {
     report: Report,
     bad: BadFrames,
     /// What leaves are read from.
-    held: Arc<Held>,
+    held: Held,
     /// The packs of the generation, with their lengths: a place in any other is damage.
     listed: HashMap<PackNumber, u32>,
     /// Whether the generation is sealed, so that each loose file has a leaf.
@@ -266,7 +266,7 @@ pub fn verify(medium: &Arc<dyn Medium>, options: &VerifyOptions, monitor: &dyn M
         options,
         report,
         bad: BadFrames::default(),
-        held: Arc::new(Held::new(Arc::clone(medium))),
+        held: Held::new(Arc::clone(medium)),
         listed: HashMap::new(),
         sealed: current.root.state == State::Sealed,
         part: Part::Roots,

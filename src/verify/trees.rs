@@ -28,7 +28,7 @@ struct Waiting {
 /// Checks the tree of a leaf: of loose files, of a layer or of a chain, or the one that a blob's recipe refers to.
 pub(super) fn check_tree(leaves: &Leaves<'_>, found: &mut Found, leaf: &Leaf, tree: TreeRef) -> Result<()> {
     let check = leaves.check;
-    let source = Arc::clone(&check.held) as Arc<dyn FrameSource>;
+    let source = Arc::clone(&check.held.frames) as Arc<dyn FrameSource>;
     let files = leaf.kind == Kind::Files;
     let before = found.damage_count();
     let place = if files {

@@ -14,7 +14,7 @@ class Trees:
     """One rootfs in each way that it can be mounted."""
 
     def __init__(self, disk):
-        self.disk = disk
+        self.disk, self.places = disk, []
         self.fuse, self.at = bench.work / "fuse", bench.work / "kernel"
         self.images = {"erofs": bench.work / "tree.erofs", "squashfs": bench.work / "tree.squashfs"}
         self.fuse.mkdir(exist_ok=True), self.at.mkdir(exist_ok=True)
@@ -78,18 +78,18 @@ def read(tree):
     return ["bash", "-c", f"set -o pipefail; tar -C {tree} -cf - . | cat >/dev/null"]
 
 
-def p99(trees, which, places=[]):
+def p99(trees, which):
     """Cold reads of 4 KiB at random."""
     with trees.mounted(which) as (tree, _, _):
-        if not places:
+        if not trees.places:
             files = [(p.relative_to(tree), p.stat().st_size) for p in sorted(tree.rglob("*")) if p.is_file() and not p.is_symlink()]
             files = [(p, size) for p, size in files if size >= 4096]
             seeded = random.Random(1)
             chosen = seeded.choices(files, weights=[size for _, size in files], k=1000)
-            places += [(p, seeded.randrange(size // 4096) * 4096) for p, size in chosen]
+            trees.places = [(p, seeded.randrange(size // 4096) * 4096) for p, size in chosen]
     with trees.mounted(which) as (tree, _, _):
         spent = []
-        for path, offset in places:
+        for path, offset in trees.places:
             fd = os.open(tree / path, os.O_RDONLY)
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
             start = time.perf_counter()

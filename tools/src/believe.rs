@@ -68,46 +68,51 @@ impl Args {
         self.require_signature
     }
 
-    /// Judges an opened disk. Its catalogue's top was checked by opening it; packs and custody are held against ROOT here where there is a policy.
-    pub fn judge(&self, disk: &Disk, state: &Path) -> Result<Judged, ToolError> {
-        self.judge_by(self.policy()?, disk, state)
-    }
-
-    /// The same by a policy that was read before.
-    pub fn judge_by(&self, policy: Option<Policy>, disk: &Disk, state: &Path) -> Result<Judged, ToolError> {
-        let medium = disk.medium().as_ref();
-        let root = disk.root();
-        if policy.is_some() {
-            generation::pack_set(medium, root).map_err(ToolError::Disk)?;
-            custody::records_of(medium, root).map_err(ToolError::Disk)?;
-        }
-        let evidence = Evidence::on(medium, root, disk.root_hash()).map_err(ToolError::Disk)?;
-        let sight = match policy {
-            Some(_) => SeenFolder::accepted(state).look(&root.origin, &root.series),
-            None => Sight::New,
-        };
-        let verdict = judge(policy.as_ref(), &evidence, &sight, self.require_signature, now());
-        Ok(Judged {
-            policy: policy.map(|policy| policy.place),
-            verdict,
-        })
+    /// Judges an opened disk by that policy.
+    pub fn judge(&self, policy: Option<&Policy>, disk: &Disk, state: &Path) -> Result<Judged, ToolError> {
+        judge_disk(policy, self.require_signature, disk, state)
     }
 
     /// Judges an opened disk by that policy, says what should be known, and notes what is accepted; `named` where the operator has named its root.
     /// Refused: an error, and a line in the node's log.
     pub fn believe(
         &self,
-        policy: Option<Policy>,
+        policy: Option<&Policy>,
         disk: &Disk,
         named: bool,
         state: &Path,
         output: &Output,
     ) -> Result<Judged, ToolError> {
-        let judged = self.judge_by(policy, disk, state)?;
+        let judged = self.judge(policy, disk, state)?;
         judged.say(disk, named, output);
         judged.accept(disk, state, output)?;
         Ok(judged)
     }
+}
+
+/// Judges an opened disk. Its catalogue's top was checked by opening it; packs and custody are held against ROOT here where there is a policy.
+fn judge_disk(
+    policy: Option<&Policy>,
+    required: bool,
+    disk: &Disk,
+    state: &Path,
+) -> Result<Judged, ToolError> {
+    let medium = disk.medium().as_ref();
+    let root = disk.root();
+    if policy.is_some() {
+        generation::pack_set(medium, root).map_err(ToolError::Disk)?;
+        custody::records_of(medium, root).map_err(ToolError::Disk)?;
+    }
+    let evidence = Evidence::on(medium, root, disk.root_hash()).map_err(ToolError::Disk)?;
+    let sight = match policy {
+        Some(_) => SeenFolder::accepted(state).look(&root.origin, &root.series),
+        None => Sight::New,
+    };
+    let verdict = judge(policy, &evidence, &sight, required, now());
+    Ok(Judged {
+        policy: policy.map(|policy| policy.place.clone()),
+        verdict,
+    })
 }
 
 /// What verbs understand that copy from a disk without running from it.
@@ -128,7 +133,7 @@ impl CopyArgs {
             return Ok(());
         }
         let state = state::folder(state)?;
-        let judged = self.believe.judge_by(policy, disk, &state)?;
+        let judged = self.believe.judge(policy.as_ref(), disk, &state)?;
         match &judged.verdict.refusal {
             Some(refusal) if self.allow_unsigned => {
                 output.warn(&format!(
@@ -149,11 +154,7 @@ pub fn warn_unaccepted(disk: &Disk, asked_state: Option<PathBuf>, output: &Outpu
     let Some(policy) = policy::in_force(None)? else {
         return Ok(());
     };
-    let args = Args {
-        policy: None,
-        require_signature: false,
-    };
-    let judged = args.judge_by(Some(policy), disk, &state::folder(asked_state)?)?;
+    let judged = judge_disk(Some(&policy), false, disk, &state::folder(asked_state)?)?;
     if let Some(refusal) = judged.verdict.refusal {
         output.warn(&format!(
             "{}: the policy does not accept it: {refusal}",

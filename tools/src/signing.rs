@@ -22,8 +22,8 @@ pub enum Key {
         file: PathBuf,
         /// Its public part.
         public: Box<PublicKey>,
-        /// Whether it asks for something.
-        asks: bool,
+        /// Whether a passphrase is asked for.
+        encrypted: bool,
     },
 }
 
@@ -59,22 +59,19 @@ impl Key {
                 return Ok(Self::SshKeygen {
                     file: path.to_owned(),
                     public: Box::new(beside.unwrap_or(public)),
-                    asks: false,
+                    encrypted: false,
                 });
             }
         };
         // FIDO keys need a touch. RSA: ssh-key 0.6 puts such keys together wrongly, and the rsa crate's private operations are not constant in time.
-        let elsewhere = matches!(
-            key.algorithm(),
-            Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 | Algorithm::Rsa { .. }
-        );
+        let elsewhere = is_fido(&key.algorithm()) || matches!(key.algorithm(), Algorithm::Rsa { .. });
         if key.is_encrypted() || elsewhere {
             // Of a key under a passphrase the file itself gives the public part, without its comment.
             let public = public_beside(path).unwrap_or_else(|| key.public_key().clone());
             return Ok(Self::SshKeygen {
                 file: path.to_owned(),
                 public: Box::new(public),
-                asks: key.is_encrypted() || !matches!(key.algorithm(), Algorithm::Rsa { .. }),
+                encrypted: key.is_encrypted(),
             });
         }
         Ok(Self::Private(Box::new(key)))
@@ -107,7 +104,8 @@ impl Key {
     /// Whether this key makes signatures that hold, tried on bytes that are no ROOT. Where somebody would be asked for a touch or a passphrase it is not
     /// tried.
     pub fn try_out(&self) -> Result<(), ToolError> {
-        if let Self::SshKeygen { asks: true, .. } = self {
+        let is_encrypted = matches!(self, Self::SshKeygen { encrypted: true, .. });
+        if is_encrypted || is_fido(&self.public().algorithm()) {
             return Ok(());
         }
         let trial = "a trial of a key, and no ROOT\n";
@@ -172,6 +170,11 @@ fn of_fingerprint(key: &PublicKey) -> Option<SignerName> {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     SignerName::parse(&format!("key-{digest}")).ok()
+}
+
+/// Whether an authenticator holds such keys, and wants a touch for each signature.
+const fn is_fido(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
 }
 
 /// What the file beside a private key says its public part is.

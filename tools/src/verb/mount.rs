@@ -66,7 +66,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let state = state::folder(asked_state)?;
     let judged = args
         .believe
-        .believe(args.believe.policy()?, &disk, false, &state, output)?;
+        .believe(args.believe.policy()?.as_ref(), &disk, false, &state, output)?;
     // Before the mount, so that no signal can come between.
     let mut signals = signal::endings()?;
     let ending = signals.handle();

@@ -121,7 +121,7 @@ impl Args {
         let state = state::folder(asked_state.cloned())?;
         let judged = self
             .believe
-            .believe(policy, &disk, self.root.is_some(), &state, output)?;
+            .believe(policy.as_ref(), &disk, self.root.is_some(), &state, output)?;
         Ok((disk, judged))
     }
 

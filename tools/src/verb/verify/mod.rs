@@ -20,6 +20,7 @@ use holdall::format::custody::Event;
 use holdall::generation;
 use holdall::medium::{Medium, MediumFile};
 use holdall::reader::{Disk, OpenOptions};
+use holdall::trust::Policy;
 use holdall::units::Generation;
 use holdall::verify::{self, Journal, Sample, VerifyOptions};
 use holdall_images::audit::{self, Audit};
@@ -82,12 +83,13 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     }
     // What cannot be judged by is told before hours of reading.
     let keys = args.images.keys()?;
-    args.believe.policy()?;
+    let policy = args.believe.policy()?;
     let medium = locate::medium(&args.medium)?;
     locate::has_generation(medium.as_ref(), args.generation)?;
     // What a policy says of it too; it is judged again when all of it was read.
-    if let Ok(disk) = locate::disk(&args.medium, args.generation, None)
-        && let Ok(judged) = args.believe.judge(&disk, &state)
+    if (policy.is_some() || args.believe.requires_signature())
+        && let Ok(disk) = locate::disk(&args.medium, args.generation, None)
+        && let Ok(judged) = args.believe.judge(policy.as_ref(), &disk, &state)
         && let Some(refusal) = &judged.verdict.refusal
     {
         output.warn(&format!(
@@ -100,7 +102,13 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let started = jiff::Timestamp::now().as_second();
     let journal = open_journal(args, medium.as_ref(), output, asked_state)?.map(Arc::new);
     let progress = Progress::new(*output, "checked").keeping_warnings();
-    let (mut report, opened) = match check(args, &medium, journal.as_ref(), (&keys, &state), &progress) {
+    let (mut report, opened) = match check(
+        args,
+        &medium,
+        journal.as_ref(),
+        (&keys, policy.as_ref(), &state),
+        &progress,
+    ) {
         Ok(checked) => checked,
         Err(error) => {
             progress.finish();
@@ -234,7 +242,7 @@ fn check(
     args: &Args,
     medium: &Arc<dyn Medium>,
     journal: Option<&Arc<KeptJournal>>,
-    (keys, state): (&[PublicKey], &Path),
+    (keys, policy, state): (&[PublicKey], Option<&Policy>, &Path),
     progress: &Progress,
 ) -> Result<(Report, Opened), ToolError> {
     let sample = args.sample.map(|frames| {
@@ -284,7 +292,7 @@ fn check(
     let mut opened = Opened::default();
     if let Ok(disk) = &disk {
         opened.images = verify_images::judge(disk, keys, &options.interrupted)?;
-        opened.judged = match args.believe.judge(disk, state) {
+        opened.judged = match args.believe.judge(policy, disk, state) {
             Ok(judged) => Some((disk.clone(), judged)),
             // Of what ROOT commits to: it was found above as well, and is in the report.
             Err(ToolError::Disk(_)) => None,

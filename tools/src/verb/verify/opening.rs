@@ -15,7 +15,9 @@ pub fn run(args: &Args, state: &Path, output: &Output) -> Result<Exit, ToolError
     let disk = locate::disk(&args.medium, args.generation, None)?;
     locate::warn_of(&disk, output);
     let root = disk.root();
-    let judged = args.believe.judge(&disk, state)?;
+    let judged = args
+        .believe
+        .judge(args.believe.policy()?.as_ref(), &disk, state)?;
     let chain = custody::chain(disk.medium().as_ref(), root);
     if let Some(broken) = chain.broken {
         return Err(ToolError::Disk(broken));
