@@ -76,7 +76,7 @@ except ImportError:
             options = ["--patch-from=" + prefix.name] if base else []
             return subprocess.run(["zstd", "-dcq"] + options, input=data, stdout=subprocess.PIPE, check=True).stdout
 
-FORMAT = b"draft-6"
+FORMAT = b"draft-7"
 CHUNK_MAX, FRAME_MAX, INLINE_MAX = 262144, 1048576, 2048
 ZERO = bytes(32)
 

@@ -212,7 +212,7 @@ fn roots() {
     };
     refused(
         "root-of-newer-format",
-        &changed("draft-6", "draft-9"),
+        &changed("draft-7", "draft-9"),
         Refusal::Unsupported,
         read,
     );
@@ -384,7 +384,7 @@ fn custody_records() {
     };
     refused(
         "custody-of-newer-format",
-        changed("draft-6", "draft-9").as_bytes(),
+        changed("draft-7", "draft-9").as_bytes(),
         Refusal::Unsupported,
         read,
     );
@@ -460,7 +460,7 @@ fn proofs() {
     let lines: Vec<&str> = text.lines().collect();
     refused(
         "proof-of-newer-format",
-        changed("draft-6", "draft-9").as_bytes(),
+        changed("draft-7", "draft-9").as_bytes(),
         Refusal::Unsupported,
         read,
     );

@@ -18,7 +18,7 @@ pub mod superblock;
 pub mod tree;
 
 /// The name of the format this version writes and reads (FORMAT.md, Versions).
-pub const FORMAT: &str = "draft-6";
+pub const FORMAT: &str = "draft-7";
 
 /// Smallest chunk but for a blob's last, in bytes.
 pub const CHUNK_MIN: u32 = 16 * 1024;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Independent verifier of Holdall disks and proofs.
 
-Written from FORMAT.md (draft-6) alone; each function names the section that it follows.
+Written from FORMAT.md (draft-7) alone; each function names the section that it follows.
 Needs Python 3.9 or later, its standard library, and OpenSSH's `ssh-keygen` for signatures.
 
 What is NOT checked:
@@ -26,7 +26,7 @@ format that is not read here; 6 a proof does not hold, or too few signatures do.
 import argparse, base64, errno, hashlib, os, re, stat, struct, subprocess, sys, tempfile, time
 from collections import namedtuple
 
-FORMAT, NAMESPACE = "draft-6", "holdall-root@v1"
+FORMAT, NAMESPACE = "draft-7", "holdall-root@v1"
 ZERO, PER_PAGE = bytes(32), 256
 # Section 1, limits
 MAX_ROOT, MAX_SIG, MAX_SIGS, MAX_RECORD, MAX_PROOF = 4096, 16384, 64, 2048, 2097152

@@ -156,7 +156,7 @@ def crlf(r, data): return data.replace(b"\n", b"\r\n")
 def bom(r, data): return r.choice((b"\xef\xbb\xbf" + data, data.decode().encode("utf-16"), data.decode().encode("utf-16-le")))
 def last_lf_missing(r, data): return data[:-1]
 def second_proof(r, data): return data + data
-def other_format(r, data): return data.replace(b"draft-6", r.choice((b"draft-7", b"draft-5", b"1", b"draft-60", b"", b"DRAFT-6")), 1)
+def other_format(r, data): return data.replace(b"draft-7", r.choice((b"draft-8", b"draft-5", b"1", b"draft-70", b"", b"DRAFT-7")), 1)
 
 
 # ---------------------------------------------------------------- mutations of a proof's parts
