@@ -7,6 +7,7 @@ use crate::custody::{self, Witness};
 use crate::error::{Error, Result};
 use crate::format::codec::Decoder;
 use crate::format::custody::Event;
+use crate::format::features::Features;
 use crate::format::lines::label;
 use crate::format::pack::{SET_RECORD_LEN, SetRecord};
 use crate::format::root::{Root, State};
@@ -140,7 +141,12 @@ pub fn current(medium: &dyn Medium, asked: Option<Generation>) -> Result<Current
             .filter(|g| *g > best.root.generation)
             .rev()
         {
-            if let Ok((root, root_hash)) = read_root(medium, generation)
+            let read = read_root(medium, generation);
+            if let Err(e @ Error::Unsupported { .. }) = read {
+                // Whoever wrote it knew more: an older generation is not shown in its place.
+                return Err(e);
+            }
+            if let Ok((root, root_hash)) = read
                 && root.medium == best.root.medium
                 && root.previous == Some(committed)
             {
@@ -300,6 +306,7 @@ pub fn init(medium: &dyn Medium, labels: &Labels, witness: &Witness, time: i64) 
     let catalogue =
         crate::catalogue::CatalogueWriter::new(medium.create(MediumFile::Catalogue(generation))?).finish()?;
     let mut root = Root {
+        features: Features::default(),
         medium: id,
         origin,
         series,
@@ -324,6 +331,12 @@ pub fn init(medium: &dyn Medium, labels: &Labels, witness: &Witness, time: i64) 
     root.custody = Some(record.hash());
     publish(medium, &root, &[], SlotNumber::One)?;
     Ok(root)
+}
+
+/// Fails where the generation makes use of what a writer has to know, and this version does not.
+pub fn check_writable(medium: &dyn Medium, before: &Current) -> Result<()> {
+    let place = medium.place(MediumFile::Root(before.root.generation));
+    before.root.features.check_writable(&place)
 }
 
 /// The number that the next generation takes: above every folder there is, so that nothing that an
@@ -378,6 +391,8 @@ pub fn commit(
         )));
     }
     let mut root = Root {
+        // What others had written here besides is not kept up by this version.
+        features: Features::default(),
         epoch: making.epoch,
         serial: making.serial,
         generation,

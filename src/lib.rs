@@ -16,6 +16,7 @@ pub mod erofs;
 pub mod error;
 pub mod format;
 pub mod generation;
+pub mod hot;
 pub mod ids;
 pub mod index;
 pub mod ingest;

@@ -70,10 +70,10 @@ pub fn seal(
     for leaf in catalogue.leaves_from(0) {
         check_interrupted(interrupted)?;
         let leaf = leaf?;
-        // Files come last, whatever stood there.
-        if leaf.kind != Kind::File {
-            writer.push(leaf)?;
+        if leaf.kind >= Kind::File {
+            break;
         }
+        writer.push(leaf)?;
     }
     let (mut files, mut unnamed_files) = (0, 0);
     if let Some(top) = disk.files()? {
@@ -87,6 +87,11 @@ pub fn seal(
                 Ok(())
             }
         })?;
+    }
+    // Loose files are listed anew, whatever stood there; this comes behind them.
+    for leaf in catalogue.leaves_from(catalogue.range_of(Kind::Hot)?.0) {
+        check_interrupted(interrupted)?;
+        writer.push(leaf?)?;
     }
     let written = writer.finish()?;
     let making = Making {
@@ -135,6 +140,7 @@ pub fn seal(
 /// Refused where this generation cannot be sealed.
 pub fn may_seal(medium: &dyn Medium, before: &Current) -> Result<()> {
     let refuse = |why: String| Err(Error::refused(format!("{}: {why}", medium.name())));
+    generation::check_writable(medium, before)?;
     if !before.warnings.is_empty() {
         return refuse(format!(
             "what is damaged is not sealed: {}",

@@ -76,7 +76,7 @@ except ImportError:
             options = ["--patch-from=" + prefix.name] if base else []
             return subprocess.run(["zstd", "-dcq"] + options, input=data, stdout=subprocess.PIPE, check=True).stdout
 
-FORMAT = b"draft-7"
+FORMAT = b"v1"
 CHUNK_MAX, FRAME_MAX, INLINE_MAX = 262144, 1048576, 2048
 ZERO = bytes(32)
 
@@ -186,11 +186,12 @@ class Disk:
         data = self.whole("generations/%06d/ROOT" % generation, 4096)
         need(data.endswith(b"\n") and b"\r" not in data, "ROOT has no last line end")
         lines = [line.split(" ") for line in data.decode().split("\n")[:-1]]
-        keys = ("holdall medium origin series epoch serial generation state previous time expires catalogue packs "
+        keys = ("holdall incompatible read-only-compatible compatible medium origin series epoch serial generation state previous time expires catalogue packs "
                 "custody chunking limits").split()
         need([line[0] for line in lines] == keys, "ROOT's lines")
         root = {line[0]: line[1:] for line in lines}
         need(root["holdall"] == [FORMAT.decode()], "ROOT is of another format")
+        need(root["incompatible"] == ["-"], "a feature that is not known")
         need(root["medium"] == [self.medium.hex()], "ROOT is of another medium")
         need(root["generation"] == [str(generation)], "ROOT is of another generation")
         need(root["limits"] == ["1048576", "65536", "1073741824", "2048"], "other limits")
@@ -520,7 +521,7 @@ class Disk:
         for _ in range(count):
             leaf, start = {}, body.at
             leaf["kind"] = body.u8()
-            need(1 <= leaf["kind"] <= 9, "a leaf's kind")
+            need(1 <= leaf["kind"] <= 10, "a leaf's kind")
             leaf["name"], leaf["type"] = body.bytes16(1024).decode(), body.bytes16(255).decode()
             leaf["sha256"], leaf["blob_id"], leaf["size"] = body.take(32), body.take(32), body.u64()
             leaf["content"] = self.content(body, True)
@@ -667,7 +668,7 @@ def main(path):
     print("medium", disk.medium.hex(), "generation", disk.generation, "root", disk.root_hash.hex())
     for number, (frames, deltas) in disk.check_packs():
         print("pack", number, "frames", frames, "deltas", deltas)
-    tars, files, listed = {}, {}, {}
+    tars, files, listed, chains = {}, {}, {}, set()
     for leaf in disk.leaves():
         digest = "sha256:" + leaf["sha256"].hex()
         if leaf["kind"] == 1:
@@ -699,12 +700,18 @@ def main(path):
         if leaf["kind"] in (6, 7):
             print("layer" if leaf["kind"] == 6 else "chain", leaf["name"])
             rooted(disk, leaf)
+            chains.add(leaf["name"] if leaf["kind"] == 7 else None)
         if leaf["kind"] == 8:
             need(leaf["content"] == ["nothing"] and leaf["size"] == 0, "a root file system with content")
             print("rootfs", leaf["name"], digest)
         if leaf["kind"] == 9:
             need(leaf["content"] == ["nothing"], "a loose file's leaf with content")
             listed[leaf["name"]] = (leaf["size"], leaf["sha256"], leaf["blob_id"])
+        if leaf["kind"] == 10:
+            need(leaf["content"][0] == "list" and leaf["size"] <= 256 << 20, "a hot list's content")
+            need(leaf["name"] in chains, "a hot list of no chain")
+            disk.check(leaf["content"], leaf["size"], leaf["sha256"], leaf["blob_id"])
+            print("hot", leaf["name"], leaf["size"])
     # Names in this reader are bytes where they are not UTF-8; those have no leaf.
     sealed = disk.root["state"] == ["sealed"]
     nameable = {name.lstrip("/"): f for name, f in files.items() if isinstance(name, str) and len(name.lstrip("/").encode()) <= 1024}

@@ -575,7 +575,7 @@ fn the_report_is_one_page_that_loads_nothing_whatever_the_disk_calls_its_things(
         json["disk"]["root_text"]
             .as_str()
             .unwrap()
-            .starts_with("holdall draft-")
+            .starts_with("holdall v1\n")
     );
 
     let text = std::fs::read_to_string(&text_file).unwrap();

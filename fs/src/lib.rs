@@ -23,7 +23,9 @@ mod error;
 mod filesystem;
 mod mount;
 mod mountpoint;
+mod recorder;
 pub mod view;
 
 pub use error::FsError;
 pub use mount::{Detach, MountOptions, Mounted, mount};
+pub use recorder::{Recorded, Recorder};

@@ -9,6 +9,7 @@ use crate::FsError;
 use crate::ending::Ending;
 use crate::filesystem::Projection;
 use crate::mountpoint::{self, MountEntry};
+use crate::recorder::Recorder;
 use crate::view::View;
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use holdall::monitor::{Monitor, Silent};
@@ -43,6 +44,8 @@ pub struct MountOptions {
     pub read_ahead_kib: u32,
     /// Is told each error that a reader of the mount met, with its place.
     pub monitor: Arc<dyn Monitor>,
+    /// Is told what is read of chains' files.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 impl Default for MountOptions {
@@ -52,6 +55,7 @@ impl Default for MountOptions {
             allow_other: None,
             read_ahead_kib: 8192,
             monitor: Arc::new(Silent),
+            recorder: None,
         }
     }
 }
@@ -63,11 +67,13 @@ impl std::fmt::Debug for MountOptions {
             allow_other,
             read_ahead_kib,
             monitor: _,
+            recorder,
         } = self;
         f.debug_struct("MountOptions")
             .field("threads", threads)
             .field("allow_other", allow_other)
             .field("read_ahead_kib", read_ahead_kib)
+            .field("recorder", recorder)
             .finish_non_exhaustive()
     }
 }
@@ -120,7 +126,7 @@ pub fn mount(disk: Disk, mountpoint: &Path, options: &MountOptions) -> Result<Mo
         MountOption::CUSTOM("subtype=holdall".into()),
     ];
     let ending = Arc::new(Ending::default());
-    let view = View::new(disk, geteuid().as_raw(), getegid().as_raw());
+    let view = View::new(disk, geteuid().as_raw(), getegid().as_raw()).recorded_by(options.recorder.clone());
     let measuring = view.measuring();
     let projection = Projection::new(view, Arc::clone(&options.monitor), Arc::clone(&ending));
     let refused = |source| FsError::Mount {

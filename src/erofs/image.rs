@@ -5,6 +5,7 @@ use super::layout::BLOCK;
 use crate::blob::{BlobReader, FrameSource};
 use crate::error::Result;
 use crate::format::content::{Content, Place};
+use crate::ids::BlobId;
 use crate::tree::Rooted;
 use crate::units::{index64, len64};
 use bytes::Bytes;
@@ -23,6 +24,7 @@ pub(super) struct Extent {
     pub(super) start: u64,
     /// Its bytes; the rest of its last block is zeros.
     pub(super) size: u64,
+    pub(super) blob: BlobId,
     pub(super) content: Content,
 }
 
@@ -128,6 +130,29 @@ impl Image {
         if !places.is_empty() {
             self.source.prefetch(&places);
         }
+    }
+
+    /// The files that lie between two places of the image, and which bytes of each.
+    pub fn files_in(&self, from: u64, to: u64) -> impl Iterator<Item = (BlobId, u64, u64)> + '_ {
+        let (from, to) = (
+            from.saturating_sub(self.metadata_bytes()),
+            to.saturating_sub(self.metadata_bytes()),
+        );
+        let first = self
+            .extents
+            .partition_point(|extent| extent.start + extent.size <= from);
+        let files = self
+            .extents
+            .iter()
+            .skip(first)
+            .take_while(move |extent| extent.start < to);
+        files.map(move |extent| {
+            let (from, to) = (
+                from.saturating_sub(extent.start),
+                (to - extent.start).min(extent.size),
+            );
+            (extent.blob, from, to)
+        })
     }
 
     fn reader(&self, extent: &Extent) -> BlobReader {

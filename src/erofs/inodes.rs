@@ -163,6 +163,7 @@ impl Tree {
         self.extents.push(Extent {
             start: u64::from(start) * BLOCK,
             size,
+            blob,
             content: content.clone(),
         });
         self.known.insert((blob, size), start);

@@ -18,6 +18,8 @@ pub const FOOTER_LEN: usize = 64;
 pub const NAME_MAX: usize = 1024;
 /// Longest media type.
 pub const MEDIA_TYPE_MAX: usize = 255;
+/// Most bytes that a chain's containers read first.
+pub const HOT_MAX: u64 = 256 << 20;
 const PAGE_MAGIC: &[u8; 4] = b"HCPG";
 const FOOTER_MAGIC: &[u8; 8] = b"HLDCATAL";
 const CHECK_LEN: usize = 32;
@@ -43,6 +45,8 @@ pub enum Kind {
     Rootfs,
     /// A loose file of a sealed generation, so that it can be proven by itself.
     File,
+    /// What containers of a chain read first, so that it can be loaded ahead in one go.
+    Hot,
 }
 
 impl Kind {
@@ -59,6 +63,7 @@ impl Kind {
             Self::Chain => 7,
             Self::Rootfs => 8,
             Self::File => 9,
+            Self::Hot => 10,
         }
     }
 
@@ -73,6 +78,7 @@ impl Kind {
             7 => Self::Chain,
             8 => Self::Rootfs,
             9 => Self::File,
+            10 => Self::Hot,
             tag => return Err(from.error(format_args!("a leaf of unknown kind {tag}"))),
         })
     }
@@ -224,7 +230,10 @@ impl Leaf {
         let fits = match (&leaf.content, leaf.kind) {
             (Content::Nothing, Kind::Absent | Kind::Rootfs | Kind::File)
             | (Content::Tree(_), Kind::Files | Kind::Layer | Kind::Chain) => true,
-            (Content::Inline(_) | Content::List(_) | Content::Map(_), kind) => {
+            (Content::List(_), Kind::Hot) => {
+                (u64::from(super::INLINE_MAX) + 1..=HOT_MAX).contains(&leaf.size)
+            }
+            (Content::Inline(_) | Content::List(_), kind) => {
                 matches!(kind, Kind::Image | Kind::Blob | Kind::Referrer) && leaf.size < 1 << 60
             }
             (Content::Recipe(recipe), Kind::Blob) => leaf.size < 1 << 60 && recipe.size < 1 << 60,

@@ -77,15 +77,6 @@ impl ListRef {
     }
 }
 
-/// A byte sequence kept as an object of its own: a map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ObjectRef {
-    /// Length in bytes.
-    pub size: u64,
-    /// Its chunks.
-    pub list: ListRef,
-}
-
 /// A directory: its entries' pages under their root, and what is counted below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeRef {
@@ -172,8 +163,6 @@ pub enum Content {
     List(ListRef),
     /// A compressed layer that is made again from a recipe and the files of a tree.
     Recipe(Box<RecipeRef>),
-    /// A file-system image whose blocks map to chunks. Not read by this version.
-    Map(ObjectRef),
     /// A directory.
     Tree(TreeRef),
 }
@@ -187,7 +176,6 @@ impl Content {
             Self::Inline(_) => "inline",
             Self::List(_) => "list",
             Self::Recipe(_) => "recipe",
-            Self::Map(_) => "map",
             Self::Tree(_) => "tree",
         }
     }
@@ -224,10 +212,6 @@ impl Content {
                 recipe.recipe.encode_as(out, inline);
                 recipe.tree.encode(out);
             }
-            Self::Map(object) => {
-                out.u8(4).u64(object.size);
-                object.list.encode(out);
-            }
             Self::Tree(tree) => {
                 out.u8(5);
                 tree.encode(out);
@@ -244,7 +228,6 @@ impl Content {
                 recipe.recipe.encode_places(out);
                 recipe.tree.place.encode(out);
             }
-            Self::Map(object) => object.list.place.encode(out),
             Self::Tree(tree) => tree.place.encode(out),
         }
     }
@@ -282,12 +265,6 @@ impl Content {
         from: &mut Decoder<'_>,
         inline: &mut dyn FnMut(&mut Decoder<'_>) -> Result<Vec<u8>>,
     ) -> Result<Self> {
-        let object = |from: &mut Decoder<'_>| {
-            Ok::<_, crate::Error>(ObjectRef {
-                size: from.u64()?,
-                list: ListRef::decode(from)?,
-            })
-        };
         Ok(match from.u8()? {
             0 => Self::Nothing,
             1 => Self::Inline(inline(from)?),
@@ -306,7 +283,6 @@ impl Content {
                     tree: TreeRef::decode(from)?,
                 }))
             }
-            4 => Self::Map(object(from)?),
             5 => Self::Tree(TreeRef::decode(from)?),
             tag => return Err(from.error(format_args!("content of unknown tag {tag}"))),
         })
@@ -321,7 +297,6 @@ impl Content {
                 recipe.recipe.decode_places(from)?;
                 recipe.tree.place = Place::decode(from)?;
             }
-            Self::Map(object) => object.list.place = Place::decode(from)?,
             Self::Tree(tree) => tree.place = Place::decode(from)?,
         }
         Ok(())

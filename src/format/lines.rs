@@ -87,6 +87,12 @@ impl<'a> Lines<'a> {
         self.rest.unwrap_or_default()
     }
 
+    /// Where the text is, for messages.
+    #[must_use]
+    pub const fn place(&self) -> &'a str {
+        self.place
+    }
+
     /// A malformation at this text.
     #[must_use]
     pub fn malformed(&self, why: impl Into<String>) -> Error {

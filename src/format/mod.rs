@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod codec;
 pub mod content;
 pub mod custody;
+pub mod features;
 pub mod frame;
 pub mod lines;
 pub mod links;
@@ -18,7 +19,7 @@ pub mod superblock;
 pub mod tree;
 
 /// The name of the format this version writes and reads (FORMAT.md, Versions).
-pub const FORMAT: &str = "draft-7";
+pub const FORMAT: &str = "v1";
 
 /// Smallest chunk but for a blob's last, in bytes.
 pub const CHUNK_MIN: u32 = 16 * 1024;

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// Lines of a ROOT.
-const ROOT_LINES: usize = 16;
+const ROOT_LINES: usize = 19;
 const SIGNATURE_ENDS: &str = "-----END SSH SIGNATURE-----";
 
 /// A leaf's proof, which holds: it is made only of what leads to ROOT's tree hash.
@@ -132,8 +132,8 @@ impl Proof {
                 .map_err(|_| Error::malformed(place, "a hash of the path is not 32 bytes"))?;
             path.push(Sha256::from_bytes(hash));
         }
-        if lines.value("root")? != "16" {
-            return Err(lines.malformed("a ROOT has 16 lines"));
+        if lines.value("root")? != "19" {
+            return Err(lines.malformed("a ROOT has 19 lines"));
         }
         let rest = lines.rest();
         let end = rest

@@ -1,5 +1,6 @@
 //! ROOT (FORMAT.md 4): the short text that a generation commits to, and that is signed.
 
+use super::features::Features;
 use super::lines::{self, Lines};
 use super::{FORMAT, ROOT_MAX};
 use crate::error::{Error, Result};
@@ -18,6 +19,8 @@ pub enum State {
 /// What a generation commits to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
+    /// What it makes use of besides version 1.
+    pub features: Features,
     /// The medium.
     pub medium: MediumId,
     /// Who writes this medium, as the operator named it at `init`: a label.
@@ -68,9 +71,10 @@ impl Root {
             State::Sealed => "sealed",
         };
         format!(
-            "holdall {FORMAT}\nmedium {}\norigin {}\nseries {}\nepoch {}\nserial {}\ngeneration {}\nstate {state}\n\
+            "holdall {FORMAT}\n{}medium {}\norigin {}\nseries {}\nepoch {}\nserial {}\ngeneration {}\nstate {state}\n\
              previous {}\ntime {}\nexpires {}\ncatalogue {} {} {}\npacks {} {}\ncustody {}\n\
              chunking fastcdc-2020 {min} {avg} {max}\nlimits {frame} {page} {pack} {inline}\n",
+            self.features.encode(),
             self.medium,
             self.origin,
             self.series,
@@ -96,7 +100,7 @@ impl Root {
         PageHash::of(self.encode().as_bytes())
     }
 
-    /// Parses a ROOT. Text that is not canonical is malformed; another format is unsupported, by name.
+    /// Parses a ROOT. Text that is not canonical is malformed; another format, or an incompatible feature, is unsupported, by name.
     pub fn decode(bytes: &[u8], place: &str) -> Result<Self> {
         let malformed = |why: &str| Error::malformed(place, why);
         if len64(bytes.len()) > u64::from(ROOT_MAX) {
@@ -105,7 +109,9 @@ impl Root {
         let text = lines::text(bytes, place)?;
         let mut lines = Lines::new(text, place);
         lines.format("holdall")?;
+        let features = Features::read(&mut lines)?;
         let root = Self {
+            features,
             medium: MediumId::from_hex(lines.value("medium")?).map_err(|e| malformed(&e.to_string()))?,
             origin: lines::label(lines.value("origin")?, "origin", place)?,
             series: lines::label(lines.value("series")?, "series", place)?,

@@ -51,6 +51,8 @@ pub struct BlobWriter {
     held: Option<Vec<OpenEntry>>,
     /// Whether it is a file of a layer's tree: it has no SHA-256, and a run that is taken up reads its layer again.
     of_tree: bool,
+    /// Whether its chunks are stored once more, in frames of their own, though the medium has them.
+    again: bool,
 }
 
 impl BlobWriter {
@@ -70,7 +72,22 @@ impl BlobWriter {
             levels: Vec::new(),
             held: None,
             of_tree: false,
+            again: false,
         }
+    }
+
+    /// A writer for chunks that the medium has, and that are stored once more: see [`BlobWriter::push_chunk`].
+    pub(super) fn again(inner: &Arc<Inner>) -> Self {
+        let mut writer = Self::of(inner);
+        writer.again = true;
+        writer
+    }
+
+    /// Takes a chunk as it is, between two calls of nothing else.
+    pub(super) fn push_chunk(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hashing.update(&Arc::new(bytes.to_vec()), 0, false)?;
+        self.size += len64(bytes.len());
+        self.chunk(bytes)
     }
 
     /// A writer for a file of a layer's tree, which has that path.
@@ -217,9 +234,16 @@ impl BlobWriter {
         let id = ChunkId::of(bytes);
         let known = match self.frames.find(&id) {
             Some(found) => Some(found),
+            None if self.again => self.inner.again.lock().get(&id).cloned(),
             None => self.inner.find_chunk(&id, crate::units::len32(bytes.len()))?,
         };
         let pending = match known {
+            None if self.again => {
+                let add = |belt: &_, pipeline: &_| self.frames.add_alone(id, bytes, belt, pipeline);
+                let pending = self.inner.with_pipeline(add)?;
+                self.inner.again.lock().insert(id, pending.clone());
+                pending
+            }
             Some(found) => {
                 self.inner.monitor.deduplicated(len);
                 found
@@ -311,7 +335,7 @@ impl BlobWriter {
         }
         let made = self.made()?;
         let blob = StoredBlob::new(sha256, blob_id, self.size, made);
-        if self.size > LONG && !self.of_tree {
+        if self.size > LONG && !self.of_tree && !self.again {
             self.inner.place_all(std::slice::from_ref(&blob))?;
             self.inner.record(&blob)?;
         }
@@ -369,7 +393,7 @@ impl BlobWriter {
     fn hand_in(&mut self) -> Result<()> {
         let inner = Arc::clone(&self.inner);
         let own = inner.with_pipeline(|belt, pipeline| self.frames.submit_deltas(belt, pipeline))?;
-        if own.len() >= OWN_FRAME {
+        if self.again || own.len() >= OWN_FRAME {
             return inner.with_pipeline(|belt, pipeline| own.submit(belt, pipeline));
         }
         let mut shared = inner.shared.lock();

@@ -221,7 +221,11 @@ fn note_of(leaves: &BTreeMap<Vec<u8>, Leaf>) -> String {
     } else {
         ""
     };
-    format!("image names: {tags}, blobs: {}{files}", names(Kind::Blob))
+    let hot = match names(Kind::Hot) {
+        0 => String::new(),
+        lists => format!(", hot lists: {lists}"),
+    };
+    format!("image names: {tags}, blobs: {}{files}{hot}", names(Kind::Blob))
 }
 
 /// Seconds since 1970.

@@ -10,6 +10,7 @@ mod files;
 mod folder;
 mod frames;
 mod hashing;
+mod hot;
 mod layer;
 mod likeness;
 mod open;
@@ -26,6 +27,7 @@ pub use blob::BlobWriter;
 pub use chain::{StoredTree, layer_name};
 pub use commit::Committed;
 pub use files::FilesAdded;
+pub use hot::{HotList, Runnable};
 pub use layer::{LayerFault, LayerWriter};
 pub use open::IngestOptions;
 pub use reindex::{Reindexed, reindex};
@@ -102,6 +104,8 @@ struct Inner {
     catalogue: CatalogueReader,
     source: Arc<dyn FrameSource>,
     edits: Mutex<BTreeMap<Vec<u8>, Edit>>,
+    /// What is stored once more for hot lists.
+    again: hot::StoredAgain,
     /// Packs that the next generation lists besides those of this run.
     packs: Vec<SetRecord>,
     /// The first pack number that this run may use.

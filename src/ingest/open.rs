@@ -62,6 +62,7 @@ impl Ingest {
         for warning in &current.warnings {
             monitor.warn(warning);
         }
+        generation::check_writable(medium.as_ref(), &current)?;
         if current.root.state == State::Sealed {
             monitor.warn(&format!(
                 "{}: generation {} is sealed; what is added makes an open one, which nobody has signed",
@@ -147,6 +148,7 @@ impl Ingest {
             catalogue,
             source: Arc::new(FromMedium::new(Arc::clone(&medium), KeptFrames::ROOM)),
             edits: Mutex::new(BTreeMap::new()),
+            again: Mutex::default(),
             packs,
             first_pack: next,
             first_generation,

@@ -61,6 +61,17 @@ impl Routes {
         })
     }
 
+    /// Adds a chunk that becomes no part of a delta, and that none is made of.
+    pub(super) fn add_alone(
+        &mut self,
+        id: ChunkId,
+        bytes: &[u8],
+        belt: &Belt,
+        pipeline: &Pipeline,
+    ) -> Result<Pending> {
+        self.own.add(id, bytes, &[], belt, pipeline)
+    }
+
     /// The frame for what is like that base.
     fn delta(&mut self, base: Pending, belt: &Belt, pipeline: &Pipeline) -> Result<&mut FrameBuilder> {
         let entry = match self.deltas.iter().position(|(known, _)| known.is_same(&base)) {

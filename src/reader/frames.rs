@@ -3,7 +3,8 @@
 //! Loading runs on threads of its own, so that a device that hangs costs its caller an error, not a
 //! thread; and so that the next frame can be loaded while this one is being sent.
 
-use crate::blob::{FrameSource, RemadeCache, name_of};
+use super::hot::HotPlaces;
+use crate::blob::{FrameSource, Piece, RemadeCache, name_of};
 use crate::error::{Error, Result};
 use crate::format::content::Place;
 use crate::format::list::ListPage;
@@ -12,6 +13,7 @@ use crate::ids::PageHash;
 use crate::medium::{Medium, MediumFile};
 use crate::pack::{self, Frame, FrameKey, FrameWeight, KeptFrames};
 use crate::units::{len32, len64};
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use quick_cache::Weighter;
@@ -90,6 +92,7 @@ pub(super) struct CachedFrames {
     prefetches: Sender<Load>,
     hinted: Mutex<VecDeque<FrameKey>>,
     remade: RemadeCache,
+    pub(super) hot: HotPlaces,
 }
 
 impl std::fmt::Debug for CachedFrames {
@@ -139,7 +142,27 @@ impl CachedFrames {
             prefetches,
             hinted: Mutex::default(),
             remade,
+            hot: HotPlaces::default(),
         })
+    }
+
+    pub(super) fn medium(&self) -> &dyn Medium {
+        self.medium.as_ref()
+    }
+
+    /// Keeps a frame that was loaded.
+    pub(super) fn keep(&self, place: &Place, frame: Arc<Frame>) {
+        self.frames.insert(KeptFrames::key(place), frame);
+    }
+
+    /// Whether the frame is in the cache.
+    pub(super) fn has(&self, place: &Place) -> bool {
+        self.frames.peek(&KeptFrames::key(place)).is_some()
+    }
+
+    /// The frame, if it is in the cache.
+    pub(super) fn kept(&self, place: &Place) -> Option<Arc<Frame>> {
+        self.frames.get(&KeptFrames::key(place))
     }
 
     pub(super) fn figures(&self) -> CacheFigures {
@@ -239,6 +262,10 @@ impl FrameSource for CachedFrames {
         let frame = answer.recv_timeout(left).map_err(|_| self.late(place))??;
         let _refused_where_too_large = guard.insert(Arc::clone(&frame));
         Ok(frame)
+    }
+
+    fn at_hand(&self, piece: &Piece) -> Option<Bytes> {
+        self.hot_chunk(piece)
     }
 
     fn plain_bytes(&self, place: &Place) -> Result<u32> {

@@ -5,6 +5,7 @@
 
 mod chain;
 mod frames;
+mod hot;
 mod patient;
 
 pub use frames::CacheFigures;

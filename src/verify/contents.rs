@@ -57,13 +57,16 @@ pub(super) fn check_leaf(leaves: &Leaves<'_>, found: &mut Found, leaf: &Leaf) ->
             found.damaged_blobs.push(leaf.sha256);
         }
     }
-    let deep = check.options.full && leaf.kind == Kind::Blob;
+    if leaf.kind == Kind::Hot && !matches!(catalogue.get(Kind::Chain, &leaf.name), Ok(Some(_))) {
+        found.damaged(format!("{}: the catalogue has no such chain", name()));
+    }
+    let deep = check.options.full && matches!(leaf.kind, Kind::Blob | Kind::Hot);
     let identity = deep.then_some((&leaf.sha256, &leaf.blob_id));
     if let Some(why) = check_content(check, found, &leaf.content, leaf.size, identity)? {
-        found.damaged_blobs.push(leaf.sha256);
         if leaf.kind == Kind::Blob {
-            found.damaged(format!("{}: {why}", name()));
+            found.damaged_blobs.push(leaf.sha256);
         }
+        found.damaged(format!("{}: {why}", name()));
     }
     Ok(())
 }
@@ -165,12 +168,6 @@ fn look_at(
             "its chunk list",
             format!("it covers {end} bytes of {size}"),
         ));
-    }
-    if let Content::Map(_) = content {
-        return Err(Error::Unsupported {
-            place: "its content".to_owned(),
-            what: format!("'{}'", content.name()),
-        });
     }
     match identity {
         Some((sha256, blob_id)) => check_identity(check, &reader, sha256, blob_id),

@@ -359,5 +359,6 @@ fn name_of(kind: Kind, name: &str) -> String {
         Kind::Chain => format!("chain {name}"),
         Kind::Rootfs => format!("root file system {name}"),
         Kind::File => format!("file files/{name}"),
+        Kind::Hot => format!("hot list {name}"),
     }
 }

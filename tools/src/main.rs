@@ -6,11 +6,13 @@
 mod believe;
 mod cache_size;
 mod exit;
+mod level;
 mod locate;
 mod looking;
 mod measure;
 mod output;
 mod policy;
+mod profile;
 mod progress;
 mod signal;
 mod signatures;
@@ -100,6 +102,8 @@ enum Verb {
     NodeConfig(verb::node_config::Args),
     /// Build the host's index of a disk anew, from its packs
     Reindex(verb::reindex::Args),
+    /// Lay together what containers read first, so that they start sooner: a new generation
+    Repack(verb::repack::Args),
     /// Print a shell's completions
     Completions(verb::completions::Args),
     /// Write the manual pages of all verbs into a folder
@@ -130,6 +134,7 @@ fn main() -> ExitCode {
         Verb::Unload(args) => verb::unload::run(&args, &output, global.state),
         Verb::NodeConfig(args) => verb::node_config::run(args, &output, global.state),
         Verb::Reindex(args) => verb::reindex::run(&args, &output, global.state),
+        Verb::Repack(args) => verb::repack::run(&args, &output, global.state),
         Verb::Completions(args) => verb::completions::run(&args),
         Verb::Man(args) => verb::man::run(&args, &output),
     };

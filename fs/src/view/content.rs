@@ -6,6 +6,7 @@
 use crate::FsError;
 use bytes::Bytes;
 use holdall::erofs::Image;
+use holdall::ids::BlobId;
 use holdall::reader::BlobReader;
 use holdall::units::{index64, len64};
 use std::ops::Deref;
@@ -45,8 +46,10 @@ pub(super) fn cut(bytes: &Bytes, offset: u64, len: usize) -> Bytes {
 /// Where a file's bytes come from.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// A blob, or a file of a tree.
+    /// A blob.
     Blob(BlobReader),
+    /// A file of a tree.
+    File(BlobId, BlobReader),
     /// A tree as a file system's image.
     Erofs(Image),
 }
@@ -54,21 +57,21 @@ pub(super) enum Source {
 impl Source {
     pub(super) const fn size(&self) -> u64 {
         match self {
-            Self::Blob(reader) => reader.size(),
+            Self::Blob(reader) | Self::File(_, reader) => reader.size(),
             Self::Erofs(image) => image.size(),
         }
     }
 
     fn slice_at(&self, offset: u64, max: usize) -> holdall::Result<Bytes> {
         match self {
-            Self::Blob(reader) => reader.slice_at(offset, max),
+            Self::Blob(reader) | Self::File(_, reader) => reader.slice_at(offset, max),
             Self::Erofs(image) => image.slice_at(offset, max),
         }
     }
 
     fn read_ahead(&self, offset: u64) {
         match self {
-            Self::Blob(reader) => reader.read_ahead(offset),
+            Self::Blob(reader) | Self::File(_, reader) => reader.read_ahead(offset),
             Self::Erofs(image) => image.read_ahead(offset),
         }
     }
@@ -100,8 +103,22 @@ impl OpenFile {
     /// Bytes of memory that it takes, besides the frames that it is read from.
     pub(super) const fn held_bytes(&self) -> u64 {
         match &self.source {
-            Source::Blob(_) => 0,
+            Source::Blob(_) | Source::File(..) => 0,
             Source::Erofs(image) => image.held_bytes(),
+        }
+    }
+
+    /// Files of a tree that these bytes are of, and which bytes of each.
+    pub(super) fn files_in(
+        &self,
+        offset: u64,
+        len: u64,
+    ) -> Box<dyn Iterator<Item = (BlobId, u64, u64)> + '_> {
+        let end = offset.saturating_add(len).min(self.size());
+        match &self.source {
+            Source::Blob(_) => Box::new(std::iter::empty()),
+            Source::File(blob, _) => Box::new((offset < end).then_some((*blob, offset, end)).into_iter()),
+            Source::Erofs(image) => Box::new(image.files_in(offset, end)),
         }
     }
 

@@ -20,7 +20,7 @@ pub use content::Piece;
 pub use inode::{Fixed, Inode, Slot};
 pub use listing::{Emit, Listed};
 
-use crate::FsError;
+use crate::{FsError, Recorder};
 use attributes::{Stamp, kind_of};
 use bytes::Bytes;
 use content::{OpenFile, Source, cut};
@@ -59,6 +59,7 @@ pub struct View {
     trees: Trees,
     open_files: Cache<u64, Arc<OpenFile>>,
     erofs: Images,
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl View {
@@ -81,7 +82,14 @@ impl View {
             trees: Trees::new(),
             open_files: Cache::new(OPEN_FILES),
             erofs: Images::new(),
+            recorder: None,
         }
+    }
+
+    /// The same, with what is read of chains' files told to a recorder.
+    #[must_use]
+    pub fn recorded_by(self, recorder: Option<Arc<Recorder>>) -> Self {
+        Self { recorder, ..self }
     }
 
     /// What `name` is in the directory `parent`; `None` only where it is proved not to be there.
@@ -163,9 +171,22 @@ impl View {
                 len,
             ))),
             Inode::Fixed(Fixed::OciIndex) => Ok(Piece::Slice(cut(&self.oci_index()?, offset, len))),
-            Inode::Erofs(position) => self.erofs_image(position)?.read(offset, len, buffer),
+            Inode::Erofs(position) => self
+                .recorded(position, self.erofs_image(position)?, offset, len)
+                .read(offset, len, buffer),
+            inode @ Inode::Chain { position, .. } => self
+                .recorded(position, self.open(number, inode)?, offset, len)
+                .read(offset, len, buffer),
             inode => self.open(number, inode)?.read(offset, len, buffer),
         }
+    }
+
+    /// The file of that chain, which is about to be read there.
+    fn recorded(&self, chain: u64, file: Arc<OpenFile>, offset: u64, len: usize) -> Arc<OpenFile> {
+        if let Some(recorder) = &self.recorder {
+            recorder.read(chain, file.files_in(offset, len64(len)));
+        }
+        file
     }
 
     /// How large the disk is.
@@ -227,12 +248,15 @@ impl View {
 
     fn open(&self, number: u64, inode: Inode) -> Result<Arc<OpenFile>, FsError> {
         self.open_files.get_or_insert_with(&number, || {
-            let reader = match (inode.in_tree(), inode) {
-                (None, Inode::Blob(position)) => self.disk.open_blob(&self.blob(position)?),
-                (Some((tree, inode)), _) => self.open_in_tree(tree, inode)?,
+            let source = match (inode.in_tree(), inode) {
+                (None, Inode::Blob(position)) => Source::Blob(self.disk.open_blob(&self.blob(position)?)),
+                (Some((tree, inode)), _) => {
+                    let (blob, reader) = self.open_in_tree(tree, inode)?;
+                    Source::File(blob, reader)
+                }
                 (None, other) => return Err(self.wrong_kind(other, number, Kind::File)),
             };
-            Ok(Arc::new(OpenFile::new(number, Source::Blob(reader))))
+            Ok(Arc::new(OpenFile::new(number, source)))
         })
     }
 

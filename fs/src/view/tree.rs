@@ -6,7 +6,7 @@ use super::View;
 use super::attributes::{Attributes, Kind, kind_of};
 use super::inode::{Fixed, Inode, TreeName};
 use crate::FsError;
-use holdall::ids::Sha256;
+use holdall::ids::{BlobId, Sha256};
 use holdall::name::EntryName;
 use holdall::reader::{BlobReader, Chain, Directory, Found, Metadata, Node};
 use quick_cache::sync::Cache;
@@ -180,22 +180,24 @@ impl View {
         })
     }
 
-    /// The bytes of a file of a tree.
-    pub(super) fn open_in_tree(&self, tree: TreeName, inode: u64) -> Result<BlobReader, FsError> {
+    /// The BlobId and the bytes of a file of a tree.
+    pub(super) fn open_in_tree(&self, tree: TreeName, inode: u64) -> Result<(BlobId, BlobReader), FsError> {
         let found = if (tree, inode) == (TreeName::Files, 0) {
             Kind::Directory
         } else {
             match self.find(tree, inode)? {
-                Found::Entry(directory, entry) if matches!(entry.node, Node::File { .. }) => {
-                    // Who copies or checks a tree opens its files in the order of their inodes.
-                    let number = self.number(tree.inode(inode))?;
-                    let last = self.trees.last_opened.swap(number, Ordering::Relaxed);
-                    if number.checked_sub(last).is_some_and(|step| step <= IN_ORDER) {
-                        directory.read_files_ahead(entry.index);
+                Found::Entry(directory, entry) => match &entry.node {
+                    Node::File { blob_id, .. } => {
+                        // Who copies or checks a tree opens its files in the order of their inodes.
+                        let number = self.number(tree.inode(inode))?;
+                        let last = self.trees.last_opened.swap(number, Ordering::Relaxed);
+                        if number.checked_sub(last).is_some_and(|step| step <= IN_ORDER) {
+                            directory.read_files_ahead(entry.index);
+                        }
+                        return Ok((*blob_id, directory.open_file(&entry)?));
                     }
-                    return Ok(directory.open_file(&entry)?);
-                }
-                Found::Entry(_, entry) => kind_of(&entry.node),
+                    node => kind_of(node),
+                },
                 Found::Directory(_) => Kind::Directory,
             }
         };

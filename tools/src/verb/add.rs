@@ -5,14 +5,15 @@ mod report;
 mod signed;
 
 use crate::exit::{Exit, ToolError};
+use crate::level::Effort;
 use crate::output::Output;
+use crate::profile::Profiles;
 use crate::progress::Progress;
 use crate::{locate, looking, signal, signatures, state};
 use holdall::ingest::{FilesAdded, Ingest, IngestOptions};
 use holdall::medium::{DirectoryMedium, Medium};
 use holdall::monitor::Monitor as _;
 use holdall::name::ImageName;
-use holdall::pack::Level;
 use holdall_images::copy::{CopyOptions, Run};
 use holdall_images::platform::Platform;
 use holdall_images::remote::auth::AuthPlaces;
@@ -60,6 +61,9 @@ pub struct Args {
     /// of the keys is enough
     #[arg(long = "cosign-key", value_name = "FILE")]
     cosign_keys: Vec<PathBuf>,
+    /// Lay together what containers read first, by what `serve --profile` recorded in this file of these images or of other versions of them; can be given again
+    #[arg(long = "profile", value_name = "FILE")]
+    profiles: Vec<PathBuf>,
 }
 
 const SOURCES: &str = "Sources:
@@ -72,28 +76,6 @@ const SOURCES: &str = "Sources:
 
 All of them become one generation, or nothing does. Stopped half-way, the same add again writes only
 what is missing.";
-
-/// The store's [`Level`] as an argument.
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-enum Effort {
-    /// zstd 1, and layers whole beside their files: quick to write and to pull from, and large
-    Fast,
-    /// zstd 3, and what is like something that is there is kept as its difference
-    #[default]
-    Default,
-    /// zstd 19 instead: several times as long, for what is written once and carried often
-    Max,
-}
-
-impl From<Effort> for Level {
-    fn from(effort: Effort) -> Self {
-        match effort {
-            Effort::Fast => Self::Fast,
-            Effort::Default => Self::Default,
-            Effort::Max => Self::Max,
-        }
-    }
-}
 
 /// A source, and how it was spelled.
 #[derive(Debug, Clone)]
@@ -127,6 +109,7 @@ impl Spelled {
 pub fn run(args: Args, output: &Output, asked_state: Option<PathBuf>) -> Result<Exit, ToolError> {
     check(&args)?;
     let keys = signatures::keys(&args.cosign_keys)?;
+    let profiles = Profiles::read(&args.profiles)?;
     let interrupted = signal::interrupted()?;
     let options = IngestOptions {
         witness: state::witness(),
@@ -165,7 +148,10 @@ pub fn run(args: Args, output: &Output, asked_state: Option<PathBuf>) -> Result<
         return Ok(Exit::Done);
     }
     let added = carry(&plan, &copy, &ingest, &progress);
-    let done = added.and_then(|added| Ok((added, ingest.commit()?)));
+    let done = added.and_then(|mut added| {
+        added.hot = profiles.apply(&ingest, true)?;
+        Ok((added, ingest.commit()?))
+    });
     progress.finish();
     let (added, committed) = done?;
     report::committed(&added, &committed, &plan, &progress, output)?;

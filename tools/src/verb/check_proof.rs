@@ -169,6 +169,7 @@ const fn kind_name(kind: Kind) -> &'static str {
         Kind::Chain => "chain",
         Kind::Rootfs => "root file system",
         Kind::File => "file",
+        Kind::Hot => "hot list",
     }
 }
 

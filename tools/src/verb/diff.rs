@@ -271,7 +271,7 @@ fn catalogues(
             Kind::Blob => &mut found.blobs,
             Kind::Referrer => &mut found.referrers,
             Kind::Absent => &mut found.left_out,
-            Kind::Layer | Kind::Chain | Kind::Rootfs => &mut found.trees,
+            Kind::Layer | Kind::Chain | Kind::Rootfs | Kind::Hot => &mut found.trees,
             // Gone through entry by entry; the leaves of single files, which sealed generations have, repeat that.
             Kind::Files | Kind::File => continue,
             Kind::Image => {

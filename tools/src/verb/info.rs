@@ -67,6 +67,11 @@ struct Info {
     recipe_stored_bytes: u64,
     referrers: u64,
     left_out: u64,
+    /// Chains of which it is known what containers read first, and how much that is.
+    hot_lists: u64,
+    hot_bytes: u64,
+    /// Features by set, where ROOT names any.
+    features: Features,
     file_inodes: u64,
     packs: u32,
     pack_bytes: u64,
@@ -163,6 +168,11 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
             recipe_stored_bytes = recipe_stored_bytes.saturating_add(recipe.stored_bytes);
         }
     }
+    let mut hot_bytes = 0_u64;
+    let (first, end) = catalogue.range_of(Kind::Hot).map_err(ToolError::Disk)?;
+    for (_, leaf) in (first..end).zip(catalogue.leaves_from(first)) {
+        hot_bytes = hot_bytes.saturating_add(leaf.map_err(ToolError::Disk)?.size);
+    }
     let (mut names, mut images) = (0, std::collections::BTreeSet::new());
     for image in disk.images(None, None) {
         let image = image.map_err(ToolError::Disk)?;
@@ -216,6 +226,9 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
         recipe_stored_bytes,
         referrers: count(Kind::Referrer)?,
         left_out: count(Kind::Absent)?,
+        hot_lists: count(Kind::Hot)?,
+        hot_bytes,
+        features: Features::of(root),
         file_inodes: disk
             .files()
             .map_err(ToolError::Disk)?
@@ -228,6 +241,32 @@ fn look(disk: &Disk) -> Result<Info, ToolError> {
         slots: slots(medium.as_ref()),
         warnings: disk.warnings().to_vec(),
     })
+}
+
+/// Features that ROOT names; this version knows none.
+#[derive(Debug, Serialize)]
+struct Features {
+    read_only_compatible: String,
+    compatible: String,
+}
+
+impl Features {
+    fn of(root: &Root) -> Self {
+        Self {
+            read_only_compatible: root.features.read_only_compatible.to_string(),
+            compatible: root.features.compatible.to_string(),
+        }
+    }
+
+    /// Those sets that are not empty.
+    fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("read-only-compatible", self.read_only_compatible.as_str()),
+            ("compatible", self.compatible.as_str()),
+        ]
+        .into_iter()
+        .filter(|(_, names)| *names != "-")
+    }
 }
 
 const fn state(root: &Root) -> &'static str {
@@ -308,6 +347,13 @@ fn print(info: &Info, output: &Output) -> Result<(), ToolError> {
     }
     row("referrers", info.referrers.to_string())?;
     row("left out", info.left_out.to_string())?;
+    if info.hot_lists > 0 {
+        let (lists, bytes) = (plural(info.hot_lists, "chain"), bytes(info.hot_bytes));
+        row("read first", format!("{bytes} of {lists}, laid together"))?;
+    }
+    for (set, names) in info.features.named() {
+        row("features", format!("{set}: {names} (not known to this version)"))?;
+    }
     row(
         "files",
         match info.file_inodes {

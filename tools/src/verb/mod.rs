@@ -15,6 +15,7 @@ pub mod mount;
 pub mod node_config;
 pub mod prove;
 pub mod reindex;
+pub mod repack;
 pub mod seal;
 pub mod serve;
 pub mod sign;

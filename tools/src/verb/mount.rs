@@ -2,13 +2,16 @@
 
 use crate::exit::{Exit, ToolError};
 use crate::output::{self, Output};
+use crate::profile::Profile;
 use crate::progress::Warnings;
 use crate::{believe, cache_size, locate, signal, state};
 use holdall::format::custody::Event;
-use holdall_fs::{Detach, FsError, MountOptions, Mounted};
+use holdall::reader::Disk;
+use holdall_fs::{Detach, FsError, MountOptions, Mounted, Recorder};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -27,17 +30,69 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", value_parser = cache_size::parse)]
     cache_size: Option<u64>,
     #[command(flatten)]
+    recording: Recording,
+    #[command(flatten)]
     believe: believe::Args,
 }
 
-/// Mounts an opened disk, with the warnings of its readers on standard error.
+/// Whether it is recorded what containers read first.
+#[derive(Debug, clap::Args)]
+pub struct Recording {
+    /// Record what is read first of each image's files, and write it to this file at the end: `repack` and `add` lay it together
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+    /// How long reads of an image count as its first ones, from the very first on, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "profile")]
+    profile_seconds: u32,
+}
+
+impl Recording {
+    /// What records, if anything does.
+    pub fn recorder(&self) -> Option<Arc<Recorder>> {
+        let within = Duration::from_secs(self.profile_seconds.into());
+        self.profile.as_ref().map(|_| Arc::new(Recorder::new(within)))
+    }
+
+    /// Writes down what was recorded. That it could not be done is a warning: mounts and containers are let go of all the same.
+    pub fn write(&self, recorder: Option<&Recorder>, disk: &Disk, output: &Output) -> Result<(), ToolError> {
+        let (Some(recorder), Some(path)) = (recorder, &self.profile) else {
+            return Ok(());
+        };
+        let written = recorder
+            .recorded(disk)
+            .map_err(ToolError::Disk)
+            .and_then(|recorded| Ok((recorded.len(), Profile::of(&recorded, disk)?)))
+            .and_then(|(chains, (profile, unsaid))| profile.write(path).map(|()| (chains, unsaid)));
+        let (chains, unsaid) = match written {
+            Ok(written) => written,
+            Err(error) => {
+                output.warn(&format!("the profile is not written: {error}"));
+                return Ok(());
+            }
+        };
+        if unsaid > 0 {
+            output.warn(&format!(
+                "{unsaid} reads are left out: their files' paths are not UTF-8"
+            ));
+        }
+        output.say(format!(
+            "{}: what was read first of {}",
+            path.display(),
+            output::plural(chains as u64, "chain of layers")
+        ))
+    }
+}
+
+/// Mounts an opened disk, with the warnings of its readers on standard error, and what is read of chains told to a recorder.
 pub fn mount(
-    disk: holdall::reader::Disk,
+    disk: Disk,
     folder: &Path,
     allow_other: bool,
+    recorder: Option<Arc<Recorder>>,
     output: Output,
 ) -> Result<Mounted, ToolError> {
     let options = MountOptions {
+        recorder,
         allow_other: allow_other.then_some(true),
         monitor: Arc::new(Warnings(output)),
         ..MountOptions::default()
@@ -72,9 +127,15 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     let ending = signals.handle();
     let shown = output::generation(disk.root(), disk.root_hash());
     let generation = disk.root().generation;
-    let mounted = mount(disk.clone(), &args.folder, args.allow_other, *output)?;
+    let recorder = args.recording.recorder();
+    let mounted = mount(
+        disk.clone(),
+        &args.folder,
+        args.allow_other,
+        recorder.clone(),
+        *output,
+    )?;
     judged.log(&disk, Event::Mounted, "", &state, output);
-    drop(disk);
     let place = mounted.mountpoint().display();
     output.say(format!(
         "mounted generation {generation} of {} on {place}",
@@ -94,6 +155,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         let ended = mounted.wait();
         ending.close();
         asked.join().unwrap_or(Ok(()))?;
+        args.recording.write(recorder.as_deref(), &disk, output)?;
         Ok(ended.map(|()| Exit::Done)?)
     })
 }

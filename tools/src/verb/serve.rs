@@ -72,6 +72,8 @@ pub struct Args {
     /// Let containers run from the FUSE tree, though the kernel could mount the disk's EROFS images and be faster
     #[arg(long, requires = "snapshotter")]
     fuse_trees: bool,
+    #[command(flatten)]
+    recording: mount::Recording,
     /// The root that the disk must have: what `holdall info` shows where the disk was written
     #[arg(long, value_name = "HASH", value_parser = PageHash::from_hex)]
     root: Option<PageHash>,
@@ -224,9 +226,10 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         None => open()?,
     };
     awaited.come(disk.clone());
+    let recorder = args.recording.recorder();
     let mounted = mountpoint
         .as_deref()
-        .map(|folder| mount::mount(disk.clone(), folder, false, *output))
+        .map(|folder| mount::mount(disk.clone(), folder, false, recorder.clone(), *output))
         .transpose()?;
     judged.log(
         &disk,
@@ -257,6 +260,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
     loader::notify_ready(true);
     let served = runtime.block_on(answering);
     loader::notify_stopping();
+    heard(args.recording.write(recorder.as_deref(), &disk, output))?;
     let broken = loader.as_ref().is_some_and(Loader::is_broken);
     if let Some(loader) = &loader {
         loader.end();

@@ -3,6 +3,7 @@
 use super::plan::{self, Plan, What};
 use crate::exit::ToolError;
 use crate::output::{self, Output, bytes, one_line, plural, printable};
+use crate::profile::{self, Listed};
 use crate::progress::Progress;
 use crate::signatures;
 use holdall::ids::Sha256;
@@ -17,6 +18,8 @@ pub struct Added {
     pub images: Vec<Carried>,
     /// Loose files and folders, by their paths on the disk.
     pub files: Vec<(String, FilesAdded)>,
+    /// What containers read first, laid together.
+    pub hot: Vec<Listed>,
 }
 
 fn change_text(change: &NameChange, digest: &Sha256) -> String {
@@ -162,6 +165,7 @@ pub fn committed(
         ))?;
         files.push(json!({ "path": path, "files": count, "folders": folders, "bytes": size }));
     }
+    profile::tell(&added.hot, output)?;
     let figures = progress.figures();
     let (root, hash) = (&committed.root, committed.root.hash());
     if committed.changed {
@@ -192,6 +196,7 @@ pub fn committed(
         object.insert("changed".to_owned(), json!(committed.changed));
         object.insert("images".to_owned(), images.into());
         object.insert("files".to_owned(), files.into());
+        object.insert("hot".to_owned(), json!(added.hot));
         object.insert("bytes_read".to_owned(), json!(figures.done));
         object.insert("bytes_stored".to_owned(), json!(figures.stored));
         object.insert("bytes_of_trees".to_owned(), json!(committed.tree_bytes));

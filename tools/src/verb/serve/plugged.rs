@@ -54,6 +54,14 @@ impl Chains for Plugged {
     }
 
     fn directory(&self, chain_id: &Sha256) -> PathBuf {
+        let disk = self.disk.read().clone();
+        if let Some(disk) = disk {
+            let chain = *chain_id;
+            // Beside what the container needs meanwhile. Without a thread to spare it does without.
+            let _only_sooner = std::thread::Builder::new()
+                .name("warm".to_owned())
+                .spawn(move || disk.warm(&chain));
+        }
         let by_kernel = self.kernel.as_ref().and_then(|kernel| kernel.directory(chain_id));
         by_kernel.unwrap_or_else(|| self.chains.join(chain_id.to_hex()))
     }
