@@ -28,7 +28,7 @@ fn mount(stage: &Stage) -> (Running, PathBuf) {
 }
 
 /// What an entry is, by lstat and all that hangs on it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Shown {
     mode: u32,
     owner: (u32, u32),
@@ -69,7 +69,7 @@ fn xattrs_of(path: &Path) -> BTreeMap<OsString, Vec<u8>> {
 /// Everything below `root`, and itself as the empty path.
 fn shown(root: &Path) -> BTreeMap<PathBuf, Shown> {
     let mut all = BTreeMap::new();
-    let mut inodes: BTreeMap<u64, PathBuf> = BTreeMap::new();
+    let mut inodes: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
     let mut waiting = vec![PathBuf::new()];
     while let Some(path) = waiting.pop() {
         // Not `join` alone: that of nothing ends in a slash, which would follow a link.
@@ -87,7 +87,9 @@ fn shown(root: &Path) -> BTreeMap<PathBuf, Shown> {
             names.sort_by(|a, b| b.as_bytes().cmp(a.as_bytes()));
             waiting.extend(names.into_iter().map(|name| path.join(name)));
         } else if found.nlink() > 1 {
-            group = Some(inodes.entry(found.ino()).or_insert_with(|| path.clone()).clone());
+            // An overlay's files have the device of their layer.
+            let inode = (found.dev(), found.ino());
+            group = Some(inodes.entry(inode).or_insert_with(|| path.clone()).clone());
         }
         let one = Shown {
             mode: found.mode(),
@@ -173,7 +175,93 @@ fn assert_as_unpacked(stage: &Stage, mount: &Path, layout: &Path, tag: &str) {
         drop(mounted);
     }
     sh(&format!("fsck.erofs {}", image.display()));
+    assert_stacked(stage, mount, layout, tag, &theirs);
     std::fs::remove_dir_all(bundle).unwrap();
+}
+
+/// The diffIDs of an image's layers, bottom first.
+fn diff_ids(layout: &Path, tag: &str) -> Vec<String> {
+    let config = sh(&format!("skopeo inspect --config oci:{}:{tag}", layout.display()));
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let ids = config["rootfs"]["diff_ids"].as_array().unwrap().iter();
+    ids.map(|id| id.as_str().unwrap().strip_prefix("sha256:").unwrap().to_owned())
+        .collect()
+}
+
+/// Where the mount shows a layer's image, as containerd looks it up.
+fn layer_image(mount: &Path, diff_id: &str) -> PathBuf {
+    mount.join(format!("layers/sha256/{}/{diff_id}.erofs", &diff_id[..2]))
+}
+
+/// The images of the layers, each a file system of the kernel's, with an overlay over all of them, are what is unpacked.
+fn assert_stacked(stage: &Stage, mount: &Path, layout: &Path, tag: &str, theirs: &BTreeMap<PathBuf, Shown>) {
+    let layers = diff_ids(layout, tag)
+        .into_iter()
+        .map(|id| layer_image(mount, &id));
+    let layers: Vec<PathBuf> = layers.collect();
+    if tag == "everything" {
+        // Its last layer has names of files that only those below have.
+        let last = layers.last().unwrap();
+        assert_eq!(last.metadata().unwrap_err().kind(), std::io::ErrorKind::NotFound);
+        let listed = last.parent().unwrap().read_dir().unwrap();
+        assert!(
+            listed
+                .map(|entry| entry.unwrap().path())
+                .any(|path| path == *last)
+        );
+        return;
+    }
+    let (all, empty) = (stage.path("stacked"), stage.path("empty"));
+    std::fs::create_dir_all(&all).unwrap();
+    std::fs::create_dir_all(&empty).unwrap();
+    // An overlay that is not written wants two directories at least.
+    let mut lower = vec![empty];
+    let folders: Vec<PathBuf> = (0..layers.len())
+        .map(|n| stage.path(&format!("layer-{n}")))
+        .collect();
+    let options = if mounts_files() { "ro" } else { "ro,loop" };
+    let mut mounted = Vec::new();
+    for (image, folder) in layers.iter().zip(&folders) {
+        sh(&format!("fsck.erofs {}", image.display()));
+        std::fs::create_dir_all(folder).unwrap();
+        sh(&format!(
+            "mount -t erofs -o {options} {} {}",
+            image.display(),
+            folder.display()
+        ));
+        mounted.push(Unmounts(folder));
+        lower.push(folder.clone());
+    }
+    let lower: Vec<String> = lower
+        .iter()
+        .rev()
+        .map(|path| path.display().to_string())
+        .collect();
+    sh(&format!(
+        "mount -t overlay overlay -o ro,lowerdir={} {}",
+        lower.join(":"),
+        all.display()
+    ));
+    let overlay = Unmounts(&all);
+    let mut ours = shown(&all);
+    drop(overlay);
+    drop(mounted);
+    // overlayfs does not count the directories in one that several layers have.
+    let uncounted = |entries: &mut BTreeMap<PathBuf, Shown>| {
+        for one in entries.values_mut() {
+            one.xattrs.retain(|_, value| !value.is_empty());
+            if one.size.is_none() && one.mode & 0o170_000 == 0o040_000 {
+                one.nlink = 0;
+            }
+        }
+    };
+    let mut theirs: BTreeMap<PathBuf, Shown> = theirs
+        .iter()
+        .map(|(path, one)| (path.clone(), one.clone()))
+        .collect();
+    uncounted(&mut ours);
+    uncounted(&mut theirs);
+    assert_same(&ours, &theirs, &format!("{tag} of {} layers", layers.len()));
 }
 
 /// A mount that ends with the test, however that ends.
@@ -251,7 +339,34 @@ fn links_alone(folder: &Path) -> Vec<u8> {
     whole[kept + link..].to_vec()
 }
 
-/// A layout with one image, whose layers have one of everything.
+/// Puts an image of these layers into a layout.
+fn list_image(layout: &mut Layout, tag: &str, layers: &[&[u8]]) {
+    let diff_ids: Vec<String> = layers
+        .iter()
+        .map(|tar| format!("sha256:{}", stage::sha256(tar)))
+        .collect();
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|tar| layout.blob("application/vnd.oci.image.layer.v1.tar", tar))
+        .collect();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": layout.blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes()),
+        "layers": layers,
+    });
+    let manifest = layout.blob(
+        "application/vnd.oci.image.manifest.v1+json",
+        manifest.to_string().as_bytes(),
+    );
+    layout.list(manifest, Some(tag));
+}
+
+/// A layout with an image whose layers have one of everything, and one that has only marks in its last.
 fn everything(stage: &Stage) -> (PathBuf, String) {
     let (lower, upper, last) = (stage.path("lower"), stage.path("upper"), stage.path("last"));
     sh(&format!(
@@ -288,36 +403,19 @@ fn everything(stage: &Stage) -> (PathBuf, String) {
         last = last.display(),
     ));
     let mut layout = Layout::new(stage.path("oci"));
-    let tar = |folder: &Path| {
+    let tar = |folder: &Path, what: &str| {
         let tar = folder.with_extension("tar");
         sh(&format!(
-            "tar -C {} --format=pax --xattrs --xattrs-include='*' --numeric-owner --sort=name -cf {} .",
+            "tar -C {} --format=pax --xattrs --xattrs-include='*' --numeric-owner --sort=name -cf {} {what}",
             folder.display(),
             tar.display()
         ));
         std::fs::read(tar).unwrap()
     };
-    let layers = [tar(&lower), tar(&upper), links_alone(&last)];
-    let diff_ids: Vec<String> = layers
-        .iter()
-        .map(|tar| format!("sha256:{}", stage::sha256(tar)))
-        .collect();
-    let config = serde_json::json!({
-        "architecture": "amd64", "os": "linux", "config": {},
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
-    });
-    let layers = layers.map(|tar| layout.blob("application/vnd.oci.image.layer.v1.tar", &tar));
-    let manifest = serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": layout.blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes()),
-        "layers": layers,
-    });
-    let manifest = layout.blob(
-        "application/vnd.oci.image.manifest.v1+json",
-        manifest.to_string().as_bytes(),
-    );
-    layout.list(manifest, Some("everything"));
+    let (below, above) = (tar(&lower, "."), tar(&upper, "."));
+    let marks = tar(&last, "nowhere/at/all/.wh..wh..opq nor/here/.wh.gone");
+    list_image(&mut layout, "stacked", &[&below, &above, &marks]);
+    list_image(&mut layout, "everything", &[&below, &above, &links_alone(&last)]);
     (layout.path.clone(), layout.source())
 }
 
@@ -332,7 +430,54 @@ fn an_image_with_one_of_everything_is_what_umoci_unpacks() {
     stage.add(&[source]).code(0).says("runs in place on linux-amd64");
     let (mut mounted, at) = mount(&stage);
     assert_as_unpacked(&stage, &at, &layout, "everything");
+    assert_as_unpacked(&stage, &at, &layout, "stacked");
     assert_eq!(mounted.stop(), 0);
+}
+
+#[test]
+fn two_disks_of_one_corpus_show_the_same_images_of_chains_and_layers() {
+    let Some(layout) = corpus().map(|corpus| corpus.join("oci")) else {
+        return;
+    };
+    let sources: Vec<String> = tags(&layout)
+        .iter()
+        .map(|(tag, _)| format!("oci:{}:{tag}", layout.display()))
+        .collect();
+    let images = |stage: &Stage| {
+        let (mut mounted, at) = mount(stage);
+        let sums = format!(
+            "cd {} && find layers erofs -name '*.erofs' | sort | xargs sha256sum",
+            at.display()
+        );
+        // Twice: the second time from another mount.
+        let first = sh(&sums);
+        assert_eq!(mounted.stop(), 0);
+        let (mut mounted, _) = mount(stage);
+        assert_eq!(sh(&sums), first);
+        sh(&format!(
+            "find {0}/layers {0}/erofs -name '*.erofs' -print0 | xargs -0 -n 1 dump.erofs -s",
+            at.display()
+        ));
+        assert_eq!(mounted.stop(), 0);
+        first
+    };
+    let (one, other) = (Stage::new(), Stage::new());
+    one.init();
+    one.add(&sources).code(0);
+    other.init();
+    // The other way round, one by one, behind what the first disk has not.
+    std::fs::write(other.path("file"), stage::noise(3 << 20, 5)).unwrap();
+    other.add(&[other.path("file").to_str().unwrap()]).code(0);
+    for source in sources.iter().rev() {
+        let mut add = other.command(["add", "--level", "fast", other.disk().to_str().unwrap(), source]);
+        assert!(add.output().unwrap().status.success());
+    }
+    let (ours, theirs) = (images(&one), images(&other));
+    assert!(
+        ours.lines().count() > 10 && ours.contains("  layers/sha256/"),
+        "{ours}"
+    );
+    assert_eq!(ours, theirs);
 }
 
 #[test]

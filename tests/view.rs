@@ -3,9 +3,12 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::cast_possible_truncation,
     missing_docs,
     reason = "a test fails by panicking"
 )]
+
+mod erofs;
 
 use holdall::generation::{self, Labels};
 use holdall::ids::Sha256;
@@ -127,6 +130,53 @@ fn chain(ingest: &Ingest) -> StoredTree {
     ingest.merge(None, &layer.finish().unwrap().0).unwrap()
 }
 
+/// A layer of these lines: `d PATH` a directory, `f PATH` a file of its own path, `h PATH TO` a hard link, `w PATH` a whiteout, `o PATH` an opaque
+/// mark.
+fn layer(ingest: &Ingest, lines: &[&str]) -> StoredTree {
+    let mut layer = ingest.layer_writer();
+    for line in lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        let at = path(words[1]);
+        match words[0] {
+            "d" => layer
+                .directory(&at, metadata(0o750, &[("user.a", b"1")]))
+                .unwrap(),
+            "f" => {
+                let size = words[1].len() as u64;
+                layer
+                    .begin_file(&at, metadata(0o640, &[("trusted.overlay.metacopy", b"")]), size)
+                    .unwrap();
+                layer.data(words[1].as_bytes()).unwrap();
+                layer.end_file().unwrap();
+            }
+            "h" => layer.hard_link(&at, &path(words[2])).unwrap(),
+            "w" => layer.whiteout(&at).unwrap(),
+            _ => layer.opaque(&at).unwrap(),
+        }
+    }
+    layer.finish().unwrap().0
+}
+
+/// Where a layer's image is shown.
+fn image_of(diff_id: &Sha256) -> String {
+    let hex = diff_id.to_hex();
+    format!("layers/sha256/{}/{hex}.erofs", &hex[..2])
+}
+
+/// All bytes of a file of the mount.
+fn bytes_of(view: &View, path: &str) -> Vec<u8> {
+    let found = at(view, path).unwrap();
+    let (mut bytes, mut buffer) = (Vec::new(), Vec::new());
+    while (bytes.len() as u64) < found.size {
+        let piece = view
+            .read(found.number, bytes.len() as u64, 3000, &mut buffer)
+            .unwrap();
+        assert!(!piece.is_empty());
+        bytes.extend_from_slice(&piece);
+    }
+    bytes
+}
+
 /// What a path of the mount is; symlinks are not followed.
 fn at(view: &View, path: &str) -> Option<Attributes> {
     let mut found = view.getattr(1).unwrap();
@@ -149,7 +199,7 @@ fn listed(view: &View, number: u64, step: usize) -> Vec<(String, u64, Kind)> {
             assert!(cookie < entry.next, "cookies ascend");
             cookie = entry.next;
             let name = String::from_utf8(entry.name.to_vec()).unwrap();
-            assert_eq!(view.attributes(entry)?.number, entry.number);
+            assert_eq!(view.attributes(entry)?.0.number, entry.number);
             all.push((name, entry.number, entry.kind));
             Ok(ControlFlow::Continue(()))
         })
@@ -414,4 +464,196 @@ fn a_number_that_leads_nowhere_is_stale_and_not_another_s_node() {
         );
         assert!(view.lookup(number, b"x").is_err());
     }
+}
+
+#[test]
+fn a_layer_s_image_has_its_marks_as_overlayfs_takes_them() {
+    let id = Sha256::of(b"layer");
+    let lines = [
+        "f a/implied/file",
+        "h a/again a/implied/file",
+        "d full",
+        "o full",
+        "f full/new",
+        "d gone",
+        "w gone/one",
+        "w gone/other",
+        "o nowhere/opaque",
+        "w nowhere/opaque/too",
+    ];
+    let disk = disk(|ingest| ingest.put_layer(&id, &Sha256::of(b"blob"), &layer(ingest, &lines)));
+    let found = erofs::read(&bytes_of(&view(&disk), &image_of(&id)));
+    let paths: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(
+        paths,
+        [
+            "",
+            "a",
+            "a/again",
+            "a/implied",
+            "a/implied/file",
+            "full",
+            "full/new",
+            "gone",
+            "gone/one",
+            "gone/other",
+            "nowhere",
+            "nowhere/opaque",
+            "nowhere/opaque/too"
+        ]
+    );
+    for whiteout in ["gone/one", "gone/other", "nowhere/opaque/too"] {
+        let found = &found[whiteout];
+        assert_eq!(
+            (found.mode, found.owner, found.mtime),
+            (0o020_000, (0, 0), (0, 0))
+        );
+        assert_eq!(
+            (found.data.as_slice(), found.nlink, found.xattrs.len()),
+            (&[0; 4][..], 1, 0)
+        );
+    }
+    let marks = |path: &str| {
+        let xattrs = found[path].xattrs.iter();
+        let xattrs = xattrs.map(|(name, value)| format!("{name}={}", std::str::from_utf8(value).unwrap()));
+        xattrs.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(marks("full"), "trusted.overlay.opaque=y user.a=1");
+    assert_eq!(marks("gone"), "trusted.overlay.origin= user.a=1");
+    assert_eq!(
+        marks("nowhere/opaque"),
+        "trusted.overlay.opaque=y trusted.overlay.origin="
+    );
+    for (path, mode) in [("a", 0o040_755), ("nowhere", 0o040_755), ("full", 0o040_750)] {
+        assert_eq!(found[path].mode, mode, "{path}");
+    }
+    for (path, owner) in [("", (0, 0)), ("nowhere/opaque", (0, 0)), ("full", (7, 8))] {
+        assert_eq!(found[path].owner, owner, "{path}");
+    }
+    // What came with the layer and would steer an overlay is not in it.
+    let file = &found["a/implied/file"];
+    assert_eq!((file.xattrs.len(), file.nlink, file.mtime), (0, 2, (-5, 6)));
+    assert_eq!(
+        (file.nid, file.data.as_slice()),
+        (found["a/again"].nid, &b"a/implied/file"[..])
+    );
+}
+
+#[test]
+fn layers_are_listed_by_diff_id_each_once_and_nothing_is_made_for_it() {
+    let (whole, outside, all_hidden) = (
+        Sha256::of(b"whole"),
+        Sha256::of(b"outside"),
+        Sha256::of(b"hidden"),
+    );
+    let disk = disk(|ingest| {
+        let tree = layer(ingest, &["f file"]);
+        // One folder of several; two blobs of one diffID, of which the second would say something else.
+        for n in 0..600_u32 {
+            ingest.put_layer(&Sha256::of(&n.to_le_bytes()), &Sha256::of(b"blob"), &tree);
+        }
+        let blobs = [Sha256::of(b"one"), Sha256::of(b"two")];
+        let [first, second] = if blobs[0].to_hex() < blobs[1].to_hex() {
+            [0, 1]
+        } else {
+            [1, 0]
+        };
+        ingest.put_layer(&whole, &blobs[first], &tree);
+        ingest.put_layer(&whole, &blobs[second], &layer(ingest, &["f other"]));
+        ingest.put_layer(&outside, &blobs[0], &layer(ingest, &["h here below/there"]));
+        ingest.put_layer(&all_hidden, &blobs[0], &layer(ingest, &["d /", "o /"]));
+    });
+    let view = view(&disk);
+    let folder = at(&view, "layers/sha256").unwrap().number;
+    let folders = listed(&view, folder, usize::MAX);
+    assert_eq!(folders, listed(&view, folder, 1));
+    let mut all = Vec::new();
+    for (name, number, kind) in folders {
+        assert_eq!((name.len(), kind), (2, Kind::Directory));
+        assert_eq!(
+            view.lookup(folder, name.as_bytes()).unwrap().unwrap().number,
+            number
+        );
+        let below = listed(&view, number, 2);
+        assert_eq!(below, listed(&view, number, usize::MAX));
+        assert!(!below.is_empty());
+        for (image, number, kind) in below {
+            assert!(
+                image.starts_with(&name) && image.ends_with(".erofs"),
+                "{name}/{image}"
+            );
+            assert_eq!((image.len(), kind), (64 + 6, Kind::File));
+            assert_eq!(Inode::from_number(number).unwrap().number(), Some(number));
+            all.push((format!("layers/sha256/{name}/{image}"), number));
+        }
+    }
+    assert_eq!(all.len(), 603);
+    assert!(all.is_sorted_by(|a, b| a.0 < b.0));
+    // A listing says nothing of what nobody asked for, and afterwards what was asked for.
+    let shown = |id: &Sha256| {
+        let hex = id.to_hex();
+        let folder = at(&view, &format!("layers/sha256/{}", &hex[..2])).unwrap().number;
+        let mut found = None;
+        view.readdir(folder, 0, &mut |entry| {
+            if entry.name.starts_with(hex.as_bytes()) {
+                let (attributes, kept) = view.attributes(entry)?;
+                found = Some((attributes.size, kept));
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        found.unwrap()
+    };
+    assert_eq!(shown(&whole), (0, false));
+    let size = at(&view, &image_of(&whole)).unwrap().size;
+    assert_eq!((shown(&whole), size % 4096), ((size, true), 0));
+    assert!(erofs::read(&bytes_of(&view, &image_of(&whole))).contains_key("file"));
+    // What no image can be of is not found: at first with the reason, then without.
+    for (id, why) in [(&outside, "below/there"), (&all_hidden, "hides all")] {
+        let hex = id.to_hex();
+        let folder = at(&view, &format!("layers/sha256/{}", &hex[..2])).unwrap().number;
+        let look = || view.lookup(folder, format!("{hex}.erofs").as_bytes());
+        let error = look().unwrap_err();
+        assert_eq!(error.errno(), nix::errno::Errno::ENOENT);
+        let text = error.to_string();
+        assert!(text.contains(why) && text.contains(&hex), "{text}");
+        assert_eq!(look().unwrap(), None);
+        assert_eq!(shown(id), (0, false));
+    }
+    // Nor is what is not on the disk, or written otherwise.
+    let hex = whole.to_hex();
+    let other = at(&view, &format!("layers/sha256/{}", &outside.to_hex()[..2])).unwrap();
+    for wrong in [
+        format!("{hex}.erofs"),
+        hex.clone(),
+        format!("{}.erofs", Sha256::of(b"none").to_hex()),
+    ] {
+        assert_eq!(
+            view.lookup(other.number, wrong.as_bytes()).unwrap(),
+            None,
+            "{wrong}"
+        );
+    }
+    for wrong in ["+1", "A0", "a", "0a0", ""] {
+        assert_eq!(view.lookup(folder, wrong.as_bytes()).unwrap(), None, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_disk_without_layers_has_an_empty_folder_of_them() {
+    let disk = disk(|_| {});
+    assert_eq!(tree_of(&view(&disk), "layers"), ["sha256"]);
+}
+
+#[test]
+fn a_layer_without_marks_has_the_image_of_the_chain_that_is_that_layer_alone() {
+    let id = Sha256::of(b"layer");
+    let disk = disk(|ingest| {
+        let layer = layer(ingest, &["d /", "d a", "f a/b", "h c a/b"]);
+        ingest.put_layer(&id, &Sha256::of(b"blob"), &layer);
+        ingest.put_chain(&id, &ingest.merge(None, &layer).unwrap());
+    });
+    let view = view(&disk);
+    let chain = bytes_of(&view, &format!("erofs/chains/sha256/{}.erofs", id.to_hex()));
+    assert_eq!(bytes_of(&view, &image_of(&id)), chain);
 }

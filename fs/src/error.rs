@@ -45,6 +45,14 @@ pub enum FsError {
         /// Position of the blob in the catalogue, or of the file in its tree.
         position: u64,
     },
+    /// A chain or layer has no EROFS image; it is not asked for twice.
+    #[error("{name}: {why}")]
+    NoImage {
+        /// The chainID or diffID.
+        name: String,
+        /// What such an image cannot have.
+        why: holdall::erofs::NoImage,
+    },
     /// A fault in this program, caught before it could end the thread that answers.
     #[error("internal fault while answering {operation} (inode {number})")]
     Fault {
@@ -142,7 +150,7 @@ pub enum FsError {
 impl FsError {
     /// The number that the kernel hands to the caller.
     ///
-    /// ENOENT is never among them: it is said only where a name is proved not to be there. What is
+    /// ENOENT is among them only for images that are proved not to be there. What is
     /// missing or late on the medium is EIO, as tools take ENOENT for an answer and ETIMEDOUT for
     /// something to do with a network.
     #[must_use]
@@ -160,6 +168,7 @@ impl FsError {
                 ..
             } => Errno::EISDIR,
             Self::WrongKind { .. } => Errno::EINVAL,
+            Self::NoImage { .. } => Errno::ENOENT,
             Self::NumbersExhausted { .. } => Errno::EOVERFLOW,
             Self::Busy { .. } => Errno::EBUSY,
             _ => Errno::EIO,

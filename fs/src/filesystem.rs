@@ -322,9 +322,10 @@ impl Filesystem for Projection {
     ) {
         let listed = self.answer("readdirplus", ino, |view| {
             view.readdir(ino.0, offset, &mut |entry| {
-                let attr = file_attr(&view.attributes(entry)?);
+                let (attributes, kept) = view.attributes(entry)?;
+                let (attr, keep) = (file_attr(&attributes), if kept { KEEP } else { Duration::ZERO });
                 let name = OsStr::from_bytes(entry.name);
-                let full = reply.add(INodeNo(entry.number), entry.next, name, &KEEP, &attr, GENERATION);
+                let full = reply.add(INodeNo(entry.number), entry.next, name, &keep, &attr, GENERATION);
                 Ok(if full {
                     ControlFlow::Break(())
                 } else {

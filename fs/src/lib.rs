@@ -11,6 +11,8 @@
 //! files/…                   the loose files
 //! images/<repository>/<tag or digest>/<platform>/rootfs
 //!                           a link to the image's chain
+//! layers/sha256/<xx>/<hex>.erofs
+//!                           each layer as such an image, by diffID and its first two digits
 //! oci/                      a valid OCI image layout of everything
 //! ```
 //!

@@ -1,5 +1,6 @@
 //! An image that is read: metadata from memory, data from the files of the tree.
 
+use super::Outcome;
 use super::inodes::{Made, made_of};
 use super::layout::BLOCK;
 use crate::blob::{BlobReader, FrameSource};
@@ -39,11 +40,10 @@ pub struct Image {
 }
 
 impl Image {
-    /// Makes the image of a chain's tree: its pages are read, all of them, and none of its files. The same tree gives the same bytes. Unsupported is what
-    /// such an image cannot have: a layer's marks, attributes of other namespaces, more than [`super::NAMES_MAX`] names or
-    /// [`super::BYTES_MAX`] bytes of what is kept of them.
-    pub fn of(tree: &Rooted) -> Result<Self> {
-        let root = tree.rootfs();
+    /// Makes the image of a chain's or layer's tree: its pages are read, all of them, and none of its files. The same tree gives the same bytes.
+    /// [`NoImage`](super::NoImage) is what such an image cannot have: a layer's links to what is below it, attributes of other namespaces, more than
+    /// [`super::NAMES_MAX`] names or [`super::BYTES_MAX`] bytes of what is kept of them.
+    pub fn of(tree: &Rooted) -> Outcome<Self> {
         let mut uuid = [0; 16];
         for (to, from) in uuid.iter_mut().zip(tree.top().stored().hash.as_bytes()) {
             *to = *from;
@@ -52,7 +52,7 @@ impl Image {
             metadata,
             extents,
             blocks,
-        } = made_of(root, uuid)?;
+        } = made_of(tree, uuid)?;
         let inline = |extent: &Extent| match &extent.content {
             Content::Inline(bytes) => bytes.len(),
             _ => 0,
@@ -61,7 +61,7 @@ impl Image {
         let held = metadata.len() + extents.len() * size_of::<Extent>() + contents;
         Ok(Self {
             held_bytes: len64(held),
-            source: Arc::clone(root.source()),
+            source: Arc::clone(tree.rootfs().source()),
             metadata: Bytes::from(metadata),
             extents,
             size: blocks * BLOCK,

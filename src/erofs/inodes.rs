@@ -3,12 +3,11 @@
 use super::image::Extent;
 use super::layout::{self, BLOCK, Core, DataLayout, Dirent, SLOT, SUPERBLOCK_AT, Superblock};
 use super::xattrs::{Shared, Xattr};
-use super::{BYTES_MAX, NAMES_MAX};
-use crate::error::{Error, Result};
+use super::{BYTES_MAX, NAMES_MAX, NoImage, Outcome};
 use crate::format::content::Content;
 use crate::format::tree::Node as StoredNode;
 use crate::ids::BlobId;
-use crate::tree::{Directory, Entry, Metadata, Node, SpecialKind};
+use crate::tree::{Directory, Entry, Marks, Metadata, Node, Rooted, SpecialKind};
 use crate::units::len64;
 use std::collections::HashMap;
 
@@ -88,16 +87,38 @@ pub(super) struct Made {
     pub(super) blocks: u64,
 }
 
-fn unsupported(what: impl Into<String>) -> Error {
-    Error::Unsupported {
-        place: "a tree as an EROFS image".to_owned(),
-        what: what.into(),
-    }
+/// What overlayfs goes by in a layer: a directory that hides those of its name below, and one that whiteouts stand in, which it otherwise shows
+/// where no layer below has it (Linux, b79e05aaa166).
+const OPAQUE: (&[u8], &[u8]) = (b"trusted.overlay.opaque", b"y");
+const HAS_WHITEOUTS: (&[u8], &[u8]) = (b"trusted.overlay.origin", b"");
+
+/// What overlayfs takes for a whiteout has no permissions; its owner and time are nobody's matter.
+const WHITEOUT: Metadata = Metadata {
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    mtime_sec: 0,
+    mtime_nsec: 0,
+    xattrs: Vec::new(),
+};
+
+/// Highest numbers of a device that an inode can have: as Linux has them, 12 and 20 bits.
+const MAJOR_MAX: u32 = 0xfff;
+const MINOR_MAX: u32 = 0xf_ffff;
+
+/// True for what overlayfs takes its marks from: a medium must not steer the overlays of who mounts it.
+fn steers_an_overlay(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+}
+
+fn shown_xattrs(metadata: &Metadata) -> Vec<Xattr> {
+    let shown = |(name, _): &&Xattr| !steers_an_overlay(name);
+    metadata.xattrs.iter().filter(shown).cloned().collect()
 }
 
 impl Tree {
     /// Takes room for a name, and for what its entry keeps in memory besides. Refused where there is no more.
-    fn take_room(&mut self, entry: &Entry) -> Result<()> {
+    fn take_room(&mut self, entry: &Entry) -> Outcome<()> {
         let own = match &entry.stored().node {
             StoredNode::File {
                 content: Content::Inline(bytes),
@@ -111,9 +132,9 @@ impl Tree {
         self.names += 1;
         self.bytes += len64(entry.name.as_bytes().len() + own + xattrs);
         if self.names > NAMES_MAX || self.bytes > BYTES_MAX {
-            return Err(unsupported(format!(
+            return NoImage::because(format!(
                 "more than {NAMES_MAX} names, or {BYTES_MAX} bytes of names, links, attributes and small files"
-            )));
+            ));
         }
         Ok(())
     }
@@ -139,7 +160,7 @@ impl Tree {
                 serial,
                 xattr_count: 0,
             },
-            xattrs: metadata.xattrs.clone(),
+            xattrs: shown_xattrs(metadata),
             body,
             attributes: Vec::new(),
             at: 0,
@@ -147,8 +168,18 @@ impl Tree {
         self.inodes.len() - 1
     }
 
+    /// Gives a directory one of overlayfs' marks; none has it twice.
+    fn mark(&mut self, at: usize, (name, value): (&[u8], &[u8])) {
+        if let Some(inode) = self.inodes.get_mut(at) {
+            let place = inode
+                .xattrs
+                .partition_point(|(before, _)| before.as_slice() < name);
+            inode.xattrs.insert(place, (name.to_vec(), value.to_vec()));
+        }
+    }
+
     /// Where a file's bytes begin, counted in data blocks.
-    fn extent(&mut self, blob: BlobId, size: u64, content: &Content) -> Result<u32> {
+    fn extent(&mut self, blob: BlobId, size: u64, content: &Content) -> Outcome<u32> {
         if size == 0 {
             return Ok(0);
         }
@@ -158,7 +189,7 @@ impl Tree {
         let start = u32::try_from(self.blocks);
         let end = self.blocks.saturating_add(layout::blocks(size));
         let Some(start) = start.ok().filter(|_| u32::try_from(end).is_ok()) else {
-            return Err(unsupported("more than 16 TiB of files"));
+            return NoImage::because("more than 16 TiB of files");
         };
         self.extents.push(Extent {
             start: u64::from(start) * BLOCK,
@@ -172,7 +203,7 @@ impl Tree {
     }
 
     /// The inode of an entry, which is made unless it is a further name of one; and its type.
-    fn entry(&mut self, entry: &Entry) -> Result<(usize, u8)> {
+    fn entry(&mut self, entry: &Entry) -> Outcome<(usize, u8)> {
         if let Some(known) = self.linked.get(&entry.inode) {
             return Ok(*known);
         }
@@ -185,7 +216,7 @@ impl Tree {
                 size, blob_id, nlink, ..
             } => {
                 let StoredNode::File { content, .. } = &entry.stored().node else {
-                    return Err(unsupported("a file that is stored as none"));
+                    return NoImage::because("a file that is stored as none");
                 };
                 let start = self.extent(*blob_id, *size, content)?;
                 (FILE, (*nlink, *size, start), Body::File)
@@ -201,6 +232,9 @@ impl Tree {
                 minor,
                 nlink,
             } => {
+                if *major > MAJOR_MAX || *minor > MINOR_MAX {
+                    return NoImage::because(format!("{} is a device {major}:{minor}", entry.name));
+                }
                 let file_type = match kind {
                     SpecialKind::CharDevice => CHAR_DEVICE,
                     SpecialKind::BlockDevice => BLOCK_DEVICE,
@@ -213,11 +247,23 @@ impl Tree {
                     Body::Device,
                 )
             }
-            Node::Whiteout | Node::OutsideLink { .. } => {
-                return Err(unsupported("what a layer says of the layers below"));
+            Node::Whiteout => (CHAR_DEVICE, (1, 0, layout::device(0, 0)), Body::Device),
+            Node::OutsideLink { target } => {
+                return NoImage::because(format!(
+                    "{} is one more name of {}, which only the layers below have",
+                    entry.name,
+                    String::from_utf8_lossy(target)
+                ));
             }
         };
-        let at = self.add(file_type, &entry.metadata, counts, body);
+        let metadata = match &entry.node {
+            Node::Whiteout => &WHITEOUT,
+            _ => &entry.metadata,
+        };
+        let at = self.add(file_type, metadata, counts, body);
+        if matches!(&entry.node, Node::Directory { marks, .. } if marks.opaque) {
+            self.mark(at, OPAQUE);
+        }
         if counts.0 > 1 && file_type != DIRECTORY {
             self.linked.insert(entry.inode, (at, file_type));
         }
@@ -225,7 +271,7 @@ impl Tree {
     }
 
     /// Meets every inode below `root`: those of one directory one after the other, so that a look at all of them reads few blocks.
-    fn walk(&mut self, root: &Directory) -> Result<()> {
+    fn walk(&mut self, root: &Directory) -> Outcome<()> {
         let nlink = u32::try_from(root.subdirectories() + 2).unwrap_or(u32::MAX);
         let top = self.add(
             DIRECTORY,
@@ -239,15 +285,19 @@ impl Tree {
                 (b".".to_vec(), at, DIRECTORY),
                 (b"..".to_vec(), parent, DIRECTORY),
             ];
-            let mut below = Vec::new();
+            let (mut below, mut whiteouts) = (Vec::new(), false);
             for entry in directory.entries(0) {
                 let entry = entry?;
                 self.take_room(&entry)?;
                 let (child, file_type) = self.entry(&entry)?;
+                whiteouts |= entry.node == Node::Whiteout;
                 entries.push((entry.name.as_bytes().to_vec(), child, file_type));
                 if file_type == DIRECTORY {
                     below.push((child, at, directory.open_directory(&entry)?));
                 }
+            }
+            if whiteouts {
+                self.mark(at, HAS_WHITEOUTS);
             }
             entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
             let (counts, bytes) = layout::directory_blocks(entries.iter().map(|(name, ..)| name.as_slice()));
@@ -294,10 +344,16 @@ impl Inode {
     }
 }
 
-/// The image of the tree below `root`; `uuid` is what it calls itself.
-pub(super) fn made_of(root: &Directory, uuid: [u8; 16]) -> Result<Made> {
+/// The image of a tree; `uuid` is what it calls itself.
+pub(super) fn made_of(rooted: &Rooted, uuid: [u8; 16]) -> Outcome<Made> {
+    let Marks { opaque, .. } = rooted.rootfs_marks();
+    if opaque {
+        return NoImage::because(
+            "it hides all that is below, which overlayfs does not take from a layer's root",
+        );
+    }
     let mut tree = Tree::default();
-    tree.walk(root)?;
+    tree.walk(rooted.rootfs())?;
     let time = tree.usual_time();
     let shared = Shared::of(tree.inodes.iter().flat_map(|inode| &inode.xattrs))?;
     // Where each inode is; directories' and long links' blocks are counted from the first behind all inodes.
@@ -325,7 +381,7 @@ pub(super) fn made_of(root: &Directory, uuid: [u8; 16]) -> Result<Made> {
     let xattr_block = first_behind + behind;
     let first_data = xattr_block + layout::blocks(len64(shared.bytes().len()));
     let blocks = first_data + tree.blocks;
-    let block = |n: u64| u32::try_from(n).map_err(|_| unsupported("an image of more than 16 TiB"));
+    let block = |n: u64| u32::try_from(n).or_else(|_| NoImage::because("an image of more than 16 TiB"));
     let superblock = Superblock {
         root_nid: u16::try_from(tree.inodes.first().map_or(0, |root| root.at / SLOT)).unwrap_or(u16::MAX),
         inodes: len64(tree.inodes.len()),

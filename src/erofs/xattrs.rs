@@ -1,6 +1,6 @@
 //! Extended attributes of an image: what many inodes have stands once, in an area of its own.
 
-use crate::error::{Error, Result};
+use super::{NoImage, Outcome};
 use crate::units::len64;
 use std::collections::HashMap;
 
@@ -17,21 +17,20 @@ const PREFIXES: [(&[u8], u8); 3] = [(b"user.", 1), (b"trusted.", 4), (b"security
 const WHOLE: [(&[u8], u8); 2] = [(b"system.posix_acl_access", 2), (b"system.posix_acl_default", 3)];
 
 /// One attribute as it is stored, padded to four bytes. Names that a kernel would not show from an image, and what is too long, are refused.
-fn encode((name, value): &Xattr) -> Result<Vec<u8>> {
-    let unsupported = |what: &str| Error::Unsupported {
-        place: format!("extended attribute {}", String::from_utf8_lossy(name)),
-        what: what.to_owned(),
+fn encode((name, value): &Xattr) -> Outcome<Vec<u8>> {
+    let not_with = |what: &str| {
+        let name = String::from_utf8_lossy(name);
+        NoImage(format!("the extended attribute {name}: {what}"))
     };
     let whole = WHOLE.iter().find(|(whole, _)| name == whole);
     let prefix = PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix));
     let (kind, rest) = match (whole, prefix) {
         (Some((_, kind)), _) => (*kind, &[][..]),
         (None, Some((prefix, kind))) => (*kind, name.get(prefix.len()..).unwrap_or_default()),
-        (None, None) => return Err(unsupported("a name that EROFS has no number for")),
+        (None, None) => return Err(not_with("a name that EROFS has no number for").into()),
     };
-    let name_len = u8::try_from(rest.len()).map_err(|_| unsupported("a name of more than 255 bytes"))?;
-    let value_len =
-        u16::try_from(value.len()).map_err(|_| unsupported("a value of more than 65535 bytes"))?;
+    let name_len = u8::try_from(rest.len()).map_err(|_| not_with("a name of more than 255 bytes"))?;
+    let value_len = u16::try_from(value.len()).map_err(|_| not_with("a value of more than 65535 bytes"))?;
     let mut out = vec![name_len, kind];
     out.extend_from_slice(&value_len.to_le_bytes());
     out.extend_from_slice(rest);
@@ -50,7 +49,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Of all inodes' attributes, in order, those that more than one has.
-    pub(super) fn of<'a>(all: impl Iterator<Item = &'a Xattr> + Clone) -> Result<Self> {
+    pub(super) fn of<'a>(all: impl Iterator<Item = &'a Xattr> + Clone) -> Outcome<Self> {
         let mut counts: HashMap<&Xattr, u32> = HashMap::new();
         for one in all.clone() {
             *counts.entry(one).or_default() += 1;
@@ -72,7 +71,7 @@ impl Shared {
     }
 
     /// What stands behind an inode that has these attributes, and what its `i_xattr_icount` is.
-    pub(super) fn body(&self, xattrs: &[Xattr]) -> Result<(Vec<u8>, u16)> {
+    pub(super) fn body(&self, xattrs: &[Xattr]) -> Outcome<(Vec<u8>, u16)> {
         if xattrs.is_empty() {
             return Ok((Vec::new(), 0));
         }
@@ -89,9 +88,8 @@ impl Shared {
         out.extend(ids.into_iter().flat_map(u32::to_le_bytes));
         out.extend(own);
         let count = len64(out.len() - HEADER) / 4 + 1;
-        let count = u16::try_from(count).map_err(|_| Error::Unsupported {
-            place: "an inode".to_owned(),
-            what: "more extended attributes than an EROFS image can have of one".to_owned(),
+        let count = u16::try_from(count).or_else(|_| {
+            NoImage::because("more extended attributes than an EROFS image can have of one inode")
         })?;
         Ok((out, count))
     }

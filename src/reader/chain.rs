@@ -74,13 +74,25 @@ impl Disk {
         Rooted::open(source, self.tree_of(leaf)?, leaf.kind == Kind::Layer)
     }
 
+    fn chain_id(&self, leaf: &Leaf) -> Result<Sha256> {
+        Sha256::from_digest(&leaf.name).map_err(|e| self.malformed(&leaf.name, &e.to_string()))
+    }
+
     fn chain_of(&self, leaf: &Leaf, position: u64) -> Result<Chain> {
-        let id = Sha256::from_digest(&leaf.name).map_err(|e| self.malformed(&leaf.name, &e.to_string()))?;
         Ok(Chain {
-            id,
+            id: self.chain_id(leaf)?,
             position,
             tree: self.rooted(leaf)?,
         })
+    }
+
+    /// The leaf at a position among those of its kind.
+    fn leaf_at(&self, kind: Kind, position: u64) -> Result<Option<Leaf>> {
+        let (start, end) = self.inner.catalogue.range_of(kind)?;
+        match start.checked_add(position).filter(|at| *at < end) {
+            Some(at) => self.inner.catalogue.at(at),
+            None => Ok(None),
+        }
     }
 
     /// The chain of that chainID.
@@ -94,8 +106,14 @@ impl Disk {
 
     /// Whether the disk has that chain; its tree is not opened.
     pub fn has_chain(&self, id: &Sha256) -> Result<bool> {
+        Ok(self.chain_position(id)?.is_some())
+    }
+
+    /// The position of that chain; its tree is not opened.
+    pub fn chain_position(&self, id: &Sha256) -> Result<Option<u64>> {
         let found = self.inner.catalogue.get(Kind::Chain, &id.to_digest())?;
-        Ok(found.is_some())
+        let (start, _) = self.inner.catalogue.range_of(Kind::Chain)?;
+        Ok(found.map(|(at, _)| at.saturating_sub(start)))
     }
 
     /// Fails where the medium is not there any more: unplugged, or its folder gone.
@@ -115,24 +133,53 @@ impl Disk {
 
     /// The chain at a position.
     pub fn chain_at(&self, position: u64) -> Result<Option<Chain>> {
-        let (start, end) = self.inner.catalogue.range_of(Kind::Chain)?;
-        let Some(at) = start.checked_add(position).filter(|at| *at < end) else {
-            return Ok(None);
-        };
-        let leaf = self.inner.catalogue.at(at)?;
+        let leaf = self.leaf_at(Kind::Chain, position)?;
         leaf.map(|leaf| self.chain_of(&leaf, position)).transpose()
+    }
+
+    /// The chainID at a position; the tree is not opened.
+    pub fn chain_id_at(&self, position: u64) -> Result<Option<Sha256>> {
+        let leaf = self.leaf_at(Kind::Chain, position)?;
+        leaf.map(|leaf| self.chain_id(&leaf)).transpose()
+    }
+
+    /// Number of layers' trees; [`Disk::layer_at`] counts them from 0 in order of diffID and blob.
+    pub fn layer_count(&self) -> Result<u64> {
+        let (start, end) = self.inner.catalogue.range_of(Kind::Layer)?;
+        Ok(end - start)
+    }
+
+    /// The layer at a position.
+    pub fn layer_at(&self, position: u64) -> Result<Option<Layer>> {
+        let leaf = self.leaf_at(Kind::Layer, position)?;
+        leaf.map(|leaf| self.layer_of(&leaf)).transpose()
+    }
+
+    /// The diffID of the layer at a position; its tree is not opened.
+    pub fn diff_id_at(&self, position: u64) -> Result<Option<Sha256>> {
+        let leaf = self.leaf_at(Kind::Layer, position)?;
+        leaf.map(|leaf| Ok(self.layer_name(&leaf)?.0)).transpose()
+    }
+
+    /// The position of the first layer whose diffID is not before `hex`, the beginning of one; [`Disk::layer_count`] where there is none.
+    pub fn layer_position(&self, hex: &str) -> Result<u64> {
+        let (start, end) = self.inner.catalogue.range_of(Kind::Layer)?;
+        let key = sort_key(Kind::Layer, &format!("sha256:{hex}"));
+        let at = self.inner.catalogue.lower_bound(&key)?;
+        Ok(at.clamp(start, end) - start)
     }
 
     /// Every layer's tree, in order of diffID and blob; for who checks them.
     pub fn layers(&self) -> impl Iterator<Item = Result<Layer>> + '_ {
-        self.layer_leaves().map(|leaf| {
-            let leaf = leaf?;
-            let (diff_id, blob) = self.layer_name(&leaf)?;
-            Ok(Layer {
-                diff_id,
-                blob,
-                tree: self.rooted(&leaf)?,
-            })
+        self.layer_leaves().map(|leaf| self.layer_of(&leaf?))
+    }
+
+    fn layer_of(&self, leaf: &Leaf) -> Result<Layer> {
+        let (diff_id, blob) = self.layer_name(leaf)?;
+        Ok(Layer {
+            diff_id,
+            blob,
+            tree: self.rooted(leaf)?,
         })
     }
 
@@ -217,11 +264,7 @@ impl Disk {
 
     /// The image at a position.
     pub fn image_at(&self, position: u64) -> Result<Option<Image>> {
-        let (start, end) = self.inner.catalogue.range_of(Kind::Image)?;
-        let Some(at) = start.checked_add(position).filter(|at| *at < end) else {
-            return Ok(None);
-        };
-        let leaf = self.inner.catalogue.at(at)?;
+        let leaf = self.leaf_at(Kind::Image, position)?;
         leaf.map(|leaf| self.image_of(leaf)).transpose()
     }
 

@@ -3,9 +3,11 @@
 //! Owns the fixed nodes (names, places, kinds) and the ranges of numbers. Knows nothing of a disk.
 //!
 //! ```text
-//! 1 … 15                           the fixed nodes
+//! 1 … 17                           the fixed nodes
+//! 2^8 + byte                       the folders in `layers/sha256/`, by the first byte of the diffIDs in them
 //! 2^32 + position                  blobs, by position in the catalogue (order of SHA-256)
-//! 2^44 + position                  below `erofs/chains/`, by position of the chain
+//! 2^44 + position                  images below `erofs/chains/`, by position of the chain
+//! 2^46 + position                  images below `layers/`, by position of the layer
 //! 2^48 + inode                     loose files, by inode within their tree; its root is `files/`
 //! 2^60 + position · 2^12 + slot    below `images/`, by position of an image name, and its slot
 //! 2^62 + position · 2^38 + inode   below `chains/`, by position of the chain, and inode within its tree
@@ -16,8 +18,10 @@
 
 use super::attributes::Kind;
 
+const LAYER_FOLDERS: u64 = 1 << 8;
 const BLOBS: u64 = 1 << 32;
-const EROFS: u64 = 1 << 44;
+const CHAIN_IMAGES: u64 = 1 << 44;
+const LAYER_IMAGES: u64 = 1 << 46;
 const FILES: u64 = 1 << 48;
 const IMAGES: u64 = 1 << 60;
 const CHAINS: u64 = 1 << 62;
@@ -38,8 +42,12 @@ pub enum Inode {
     Fixed(Fixed),
     /// A blob, by its position in the catalogue.
     Blob(u64),
+    /// The folder of the layers whose diffIDs begin with that byte.
+    LayerFolder(u8),
     /// The EROFS image of a chain, by the chain's position.
-    Erofs(u64),
+    ChainImage(u64),
+    /// The EROFS image of a layer, by the layer's position.
+    LayerImage(u64),
     /// A loose file or folder, by its inode within the tree; 0 is `files/` itself.
     File(u64),
     /// What an image name leads to below `images/`.
@@ -117,8 +125,10 @@ impl Inode {
             |base: u64, position: u64, end: u64| base.checked_add(position).filter(|&number| number < end);
         match self {
             Self::Fixed(fixed) => Some(fixed.number()),
-            Self::Blob(position) => within(BLOBS, position, EROFS),
-            Self::Erofs(position) => within(EROFS, position, FILES),
+            Self::LayerFolder(byte) => Some(LAYER_FOLDERS + u64::from(byte)),
+            Self::Blob(position) => within(BLOBS, position, CHAIN_IMAGES),
+            Self::ChainImage(position) => within(CHAIN_IMAGES, position, LAYER_IMAGES),
+            Self::LayerImage(position) => within(LAYER_IMAGES, position, FILES),
             Self::File(inode) => within(FILES, inode, IMAGES),
             Self::Image { position, slot } => {
                 let slot = slot.number()?;
@@ -138,7 +148,12 @@ impl Inode {
         match self {
             Self::File(inode) => Some((TreeName::Files, inode)),
             Self::Chain { position, inode } => Some((TreeName::Chain(position), inode)),
-            Self::Fixed(_) | Self::Blob(_) | Self::Erofs(_) | Self::Image { .. } => None,
+            Self::Fixed(_)
+            | Self::Blob(_)
+            | Self::LayerFolder(_)
+            | Self::ChainImage(_)
+            | Self::LayerImage(_)
+            | Self::Image { .. } => None,
         }
     }
 
@@ -155,8 +170,13 @@ impl Inode {
                 slot: Slot::from_number(number & ((1 << SLOT_BITS) - 1))?,
             }),
             FILES..IMAGES => number.checked_sub(FILES).map(Self::File),
-            EROFS..FILES => number.checked_sub(EROFS).map(Self::Erofs),
-            BLOBS..EROFS => number.checked_sub(BLOBS).map(Self::Blob),
+            LAYER_IMAGES..FILES => number.checked_sub(LAYER_IMAGES).map(Self::LayerImage),
+            CHAIN_IMAGES..LAYER_IMAGES => number.checked_sub(CHAIN_IMAGES).map(Self::ChainImage),
+            BLOBS..CHAIN_IMAGES => number.checked_sub(BLOBS).map(Self::Blob),
+            LAYER_FOLDERS..BLOBS => {
+                let byte = u8::try_from(number - LAYER_FOLDERS).ok();
+                byte.map(Self::LayerFolder)
+            }
             _ => Fixed::ALL
                 .into_iter()
                 .find(|fixed| fixed.number() == number)
@@ -198,11 +218,15 @@ pub enum Fixed {
     ErofsChains,
     /// `erofs/chains/sha256`.
     ErofsChainsSha256,
+    /// `layers`.
+    Layers,
+    /// `layers/sha256`.
+    LayersSha256,
 }
 
 impl Fixed {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Root,
         Self::ReadMe,
         Self::Blobs,
@@ -218,6 +242,8 @@ impl Fixed {
         Self::Erofs,
         Self::ErofsChains,
         Self::ErofsChainsSha256,
+        Self::Layers,
+        Self::LayersSha256,
     ];
 
     /// Its number. The root is 1, as FUSE has it.
@@ -239,6 +265,8 @@ impl Fixed {
             Self::Erofs => 13,
             Self::ErofsChains => 14,
             Self::ErofsChainsSha256 => 15,
+            Self::Layers => 16,
+            Self::LayersSha256 => 17,
         }
     }
 
@@ -261,7 +289,9 @@ impl Fixed {
             | Self::Oci
             | Self::Images
             | Self::Chains
-            | Self::Erofs => Self::Root,
+            | Self::Erofs
+            | Self::Layers => Self::Root,
+            Self::LayersSha256 => Self::Layers,
             Self::ErofsChains => Self::Erofs,
             Self::ErofsChainsSha256 => Self::ErofsChains,
             Self::ChainsSha256 => Self::Chains,
@@ -271,8 +301,8 @@ impl Fixed {
         }
     }
 
-    /// What lies in it, in byte order of name, as far as every disk has it: the `sha256` hold blobs and
-    /// chains, `images` holds registries.
+    /// What lies in it, in byte order of name, as far as every disk has it: the `sha256` hold blobs,
+    /// chains and layers, `images` holds registries.
     #[must_use]
     pub const fn children(self) -> &'static [(&'static str, Inode)] {
         match self {
@@ -283,12 +313,14 @@ impl Fixed {
                 ("erofs", Inode::Fixed(Self::Erofs)),
                 ("files", Inode::File(0)),
                 ("images", Inode::Fixed(Self::Images)),
+                ("layers", Inode::Fixed(Self::Layers)),
                 ("oci", Inode::Fixed(Self::Oci)),
             ],
             Self::Blobs => &[("sha256", Inode::Fixed(Self::BlobsSha256))],
             Self::Chains => &[("sha256", Inode::Fixed(Self::ChainsSha256))],
             Self::Erofs => &[("chains", Inode::Fixed(Self::ErofsChains))],
             Self::ErofsChains => &[("sha256", Inode::Fixed(Self::ErofsChainsSha256))],
+            Self::Layers => &[("sha256", Inode::Fixed(Self::LayersSha256))],
             Self::Oci => &[
                 ("blobs", Inode::Fixed(Self::OciBlobs)),
                 ("index.json", Inode::Fixed(Self::OciIndex)),
@@ -316,8 +348,11 @@ mod tests {
             proptest::sample::select(&Fixed::ALL[..]).prop_map(Inode::Fixed),
             any::<u64>().prop_map(Inode::Blob),
             (0..1u64 << 20).prop_map(Inode::Blob),
-            any::<u64>().prop_map(Inode::Erofs),
-            (0..1u64 << 20).prop_map(Inode::Erofs),
+            any::<u8>().prop_map(Inode::LayerFolder),
+            any::<u64>().prop_map(Inode::ChainImage),
+            (0..1u64 << 20).prop_map(Inode::ChainImage),
+            any::<u64>().prop_map(Inode::LayerImage),
+            (0..1u64 << 20).prop_map(Inode::LayerImage),
             any::<u64>().prop_map(Inode::File),
             (0..1u64 << 20).prop_map(Inode::File),
             (any_position(), any_slot()).prop_map(|(position, slot)| Inode::Image { position, slot }),
@@ -349,7 +384,7 @@ mod tests {
         }
 
         #[test]
-        fn a_number_with_a_node_is_the_number_of_that_node(number in prop_oneof![any::<u64>(), 0..32u64]) {
+        fn a_number_with_a_node_is_the_number_of_that_node(number in prop_oneof![any::<u64>(), 0..1024u64]) {
             if let Some(inode) = Inode::from_number(number) {
                 prop_assert_eq!(inode.number(), Some(number));
             }
@@ -365,10 +400,16 @@ mod tests {
 
     #[test]
     fn ranges_end_where_the_next_begins() {
-        assert_eq!(Inode::Blob(EROFS - BLOBS - 1).number(), Some(EROFS - 1));
-        assert_eq!(Inode::Blob(EROFS - BLOBS).number(), None);
-        assert_eq!(Inode::Erofs(FILES - EROFS - 1).number(), Some(FILES - 1));
-        assert_eq!(Inode::Erofs(FILES - EROFS).number(), None);
+        assert_eq!(Inode::LayerFolder(255).number(), Some(LAYER_FOLDERS + 255));
+        let next = [
+            (Inode::Blob as fn(u64) -> Inode, BLOBS, CHAIN_IMAGES),
+            (Inode::ChainImage, CHAIN_IMAGES, LAYER_IMAGES),
+            (Inode::LayerImage, LAYER_IMAGES, FILES),
+        ];
+        for (inode, begin, end) in next {
+            assert_eq!(inode(end - begin - 1).number(), Some(end - 1));
+            assert_eq!(inode(end - begin).number(), None);
+        }
         assert_eq!(Inode::File(IMAGES - FILES - 1).number(), Some(IMAGES - 1));
         assert_eq!(Inode::File(IMAGES - FILES).number(), None);
         let image = |position, slot| Inode::Image { position, slot }.number();
@@ -382,7 +423,7 @@ mod tests {
         assert_eq!(chain((1 << 24) - 1, (1 << 38) - 1), Some(END - 1));
         assert_eq!(chain(1 << 24, 0), None);
         assert_eq!(chain(0, 1 << 38), None);
-        for nothing in [0, 16, BLOBS - 1, IMAGES, END, u64::MAX] {
+        for nothing in [0, 18, LAYER_FOLDERS + 256, BLOBS - 1, IMAGES, END, u64::MAX] {
             assert_eq!(Inode::from_number(nothing), None);
         }
     }

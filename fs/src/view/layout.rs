@@ -118,6 +118,8 @@ What is here
   images/         what a container of each image sees, by name and platform
   chains/sha256/  the same, by chainID
   erofs/          the same as file systems: mount -t erofs erofs/chains/sha256/<name> DIR
+  layers/         each layer as such a file system, by diffID: containerd's
+                  layer_content_caches
   files/          loose files and folders
 
 How to use it (from this folder)

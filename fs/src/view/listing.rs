@@ -6,7 +6,7 @@
 //! A cookie is the number of entries that came before: 0 begins with `.`, 1 with `..`, and entry
 //! `index` of the directory follows cookie `index + 2`. Below `images/` the index is that of the first
 //! image name that leads to the entry, after the numbers set aside for a platform's link and for
-//! platforms. It stays valid for as long as the generation.
+//! platforms; below `layers/` it is the first byte of a folder's diffIDs, and a layer's position. It stays valid for as long as the generation.
 
 use super::View;
 use super::attributes::{Attributes, Kind, kind_of, names_of};
@@ -56,9 +56,16 @@ impl View {
         }
     }
 
-    /// The attributes of a listed entry.
-    pub fn attributes(&self, listed: &Listed<'_>) -> Result<Attributes, FsError> {
-        listed.known.map_or_else(|| self.getattr(listed.number), Ok)
+    /// The attributes of a listed entry, and whether they may be kept: of an EROFS image that was never asked for it is not known whether there
+    /// is one and how large, and what stands in for them is good for no more than the listing.
+    pub fn attributes(&self, listed: &Listed<'_>) -> Result<(Attributes, bool), FsError> {
+        if let Some(known) = listed.known {
+            return Ok((known, true));
+        }
+        match self.inode(listed.number)? {
+            Inode::ChainImage(_) | Inode::LayerImage(_) => Ok(self.listed_image(listed.number)),
+            inode => Ok((self.attributes_of(inode)?, true)),
+        }
     }
 
     fn list(&self, number: u64, cookie: u64, emit: Emit<'_>) -> Result<ControlFlow<()>, FsError> {
@@ -79,10 +86,18 @@ impl View {
                 let index = cookie.saturating_sub(DOTS);
                 match fixed {
                     Fixed::ChainsSha256 => self.list_chains(index, emit),
-                    Fixed::ErofsChainsSha256 => self.list_erofs(index, emit),
+                    Fixed::ErofsChainsSha256 => self.list_chain_images(index, emit),
+                    Fixed::LayersSha256 => self.list_layer_folders(index, emit),
                     fixed if fixed.holds_blobs() => self.list_blobs(index, emit),
                     fixed => self.list_fixed(fixed, index, emit),
                 }
+            }
+            Inode::LayerFolder(byte) => {
+                let parent = Fixed::LayersSha256.number();
+                if self.list_dots(number, parent, cookie, emit)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                self.list_layer_images(byte, cookie.saturating_sub(DOTS), emit)
             }
             other => Err(self.wrong_kind(other, number, Kind::Directory)),
         }
@@ -122,9 +137,8 @@ impl View {
             }
             let kind = match inode {
                 Inode::Fixed(fixed) => fixed.kind(),
-                Inode::Blob(_) | Inode::Erofs(_) => Kind::File,
                 // Of the others, only the root of the loose files is a fixed entry.
-                Inode::File(_) | Inode::Image { .. } | Inode::Chain { .. } => Kind::Directory,
+                _ => Kind::Directory,
             };
             let number = self.number(*inode)?;
             let listed = Listed {
@@ -229,10 +243,10 @@ impl View {
 }
 
 impl View {
-    /// Entries in a fixed directory, for its size, and its names. Registries are not counted.
+    /// Entries in a fixed directory, for its size, and its names. Registries and layers' folders are not counted.
     pub(super) fn counts_of(&self, fixed: Fixed) -> Result<(u64, u32), FsError> {
         Ok(match fixed {
-            Fixed::Images => (0, 1),
+            Fixed::Images | Fixed::LayersSha256 => (0, 1),
             Fixed::ErofsChainsSha256 => (self.disk.chain_count()?, 2),
             Fixed::ChainsSha256 => {
                 let chains = self.disk.chain_count()?;

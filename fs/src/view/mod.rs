@@ -2,7 +2,7 @@
 //!
 //! Owns what is where, and a small bounded cache of what is in use. Knows no fuser type and keeps no
 //! table of inodes: a number leads to its node through the catalogue or the tree each time, so nothing
-//! grows with what was ever looked at, and a number means the same after a remount.
+//! grows with what was ever looked at (but for the size of each EROFS image), and a number means the same after a remount.
 
 mod attributes;
 mod content;
@@ -106,7 +106,9 @@ impl View {
                     .flatten()
                     .map(|(number, root)| Attributes::of_directory(number, &root)))
             }
-            Inode::Fixed(Fixed::ErofsChainsSha256) => self.lookup_erofs(name),
+            Inode::Fixed(Fixed::ErofsChainsSha256) => self.lookup_chain_image(name),
+            Inode::Fixed(Fixed::LayersSha256) => self.lookup_layer_folder(name),
+            Inode::LayerFolder(byte) => self.lookup_layer_image(byte, name),
             Inode::Fixed(fixed) if fixed.holds_blobs() => {
                 let Some(digest) = digest_of(name) else {
                     return Ok(None);
@@ -171,9 +173,10 @@ impl View {
                 len,
             ))),
             Inode::Fixed(Fixed::OciIndex) => Ok(Piece::Slice(cut(&self.oci_index()?, offset, len))),
-            Inode::Erofs(position) => self
-                .recorded(position, self.erofs_image(position)?, offset, len)
+            inode @ Inode::ChainImage(position) => self
+                .recorded(position, self.kernel_image(inode)?, offset, len)
                 .read(offset, len, buffer),
+            inode @ Inode::LayerImage(_) => self.kernel_image(inode)?.read(offset, len, buffer),
             inode @ Inode::Chain { position, .. } => self
                 .recorded(position, self.open(number, inode)?, offset, len)
                 .read(offset, len, buffer),
@@ -196,6 +199,7 @@ impl View {
         let inodes = len64(Fixed::ALL.len())
             .saturating_add(self.disk.blob_count()?)
             .saturating_add(self.disk.chain_count()?.saturating_mul(2))
+            .saturating_add(self.disk.layer_count()?)
             .saturating_add(images)
             .saturating_add(files);
         let bytes = self.stored_bytes.get().copied().unwrap_or(0);
@@ -225,7 +229,11 @@ impl View {
                 Ok(self.stamp.directory(number, entries, nlink))
             }
             Inode::Blob(position) => self.blob_attributes(position, &self.blob(position)?),
-            Inode::Erofs(position) => self.erofs_attributes(position),
+            Inode::LayerFolder(_) => Ok(self.stamp.directory(number, 0, 2)),
+            Inode::ChainImage(_) | Inode::LayerImage(_) => {
+                let found = self.image_attributes(inode)?;
+                found.ok_or(FsError::NoSuchInode { number })
+            }
             Inode::File(_) | Inode::Chain { .. } => match inode.in_tree() {
                 Some((tree, inode)) => self.attributes_in_tree(tree, inode),
                 None => Err(FsError::NoSuchInode { number }),
@@ -280,9 +288,10 @@ impl View {
 
     fn number(&self, inode: Inode) -> Result<u64, FsError> {
         let position = match inode {
-            Inode::Fixed(_) => 0,
+            Inode::Fixed(_) | Inode::LayerFolder(_) => 0,
             Inode::Blob(position)
-            | Inode::Erofs(position)
+            | Inode::ChainImage(position)
+            | Inode::LayerImage(position)
             | Inode::File(position)
             | Inode::Image { position, .. }
             | Inode::Chain { position, .. } => position,
@@ -294,13 +303,15 @@ impl View {
     fn wrong_kind(&self, inode: Inode, number: u64, wanted: Kind) -> FsError {
         let found = match inode {
             Inode::Fixed(fixed) => fixed.kind(),
-            Inode::Blob(_) | Inode::Erofs(_) => Kind::File,
+            Inode::Blob(_) | Inode::ChainImage(_) | Inode::LayerImage(_) => Kind::File,
             Inode::Image {
                 slot: Slot::Rootfs(_),
                 ..
             } => Kind::Symlink,
             // Of the trees, only `files/` itself comes here.
-            Inode::File(_) | Inode::Image { .. } | Inode::Chain { .. } => Kind::Directory,
+            Inode::LayerFolder(_) | Inode::File(_) | Inode::Image { .. } | Inode::Chain { .. } => {
+                Kind::Directory
+            }
         };
         FsError::WrongKind {
             number,

@@ -66,6 +66,8 @@ impl Chains for Folders {
     fn directory(&self, chain_id: &Sha256) -> PathBuf {
         self.folder.join(chain_id.to_hex())
     }
+
+    fn release(&self, _: &Sha256) {}
 }
 
 /// An image of plain tar layers.

@@ -16,6 +16,7 @@ mod record;
 pub mod service;
 mod socket;
 mod stack;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use holdall::index::Table;
 use label::{check, kept, mapped_root};
 use parking_lot::{Mutex, MutexGuard};
 use record::{Record, Records, now};
+use standing::Stands;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +47,7 @@ pub struct Snapshots {
     chains: Arc<dyn Chains>,
     options: Vec<String>,
     writer: Mutex<Writer>,
+    stands: Stands,
 }
 
 /// Held by whoever changes records.
@@ -91,8 +94,14 @@ impl Snapshots {
                 next,
                 pending: HashSet::new(),
             }),
+            stands: Stands::default(),
         };
         snapshots.cleanup()?;
+        for row in snapshots.records.all() {
+            if let Some(chain_id) = snapshots.stands_on(&row?.1) {
+                snapshots.stands.begin(chain_id);
+            }
+        }
         Ok(snapshots)
     }
 
@@ -121,8 +130,24 @@ impl Snapshots {
                 "snapshot {key:?} is committed: it is mounted through a view"
             )));
         }
-        let lower = self.lower(&record.parent)?;
-        self.mounts_of(&record, &lower)
+        let below = self.lower(&record.parent)?;
+        self.mounts_of(&record, &below.lower)
+    }
+
+    /// The chain that this record keeps in use: that below it, where it can be mounted.
+    fn stands_on(&self, record: &Record) -> Option<Sha256> {
+        match record.kind {
+            Kind::Committed => None,
+            // Where the records cannot tell, nothing can be mounted on it either.
+            Kind::Active | Kind::View => self.chain_below(&record.parent).ok().flatten(),
+        }
+    }
+
+    /// That record is one of something to be mounted no more.
+    fn stands_no_more(&self, chain_id: Option<Sha256>) {
+        if let Some(chain_id) = chain_id {
+            self.stands.end(&chain_id, self.chains.as_ref());
+        }
     }
 
     /// Makes an active snapshot a committed one of another name. Its labels become these. A `parent` that is told must be
@@ -134,11 +159,12 @@ impl Snapshots {
             Some(record) if record.kind == Kind::Active => self.folders.usage(record.id)?,
             _ => Usage::default(),
         };
-        let _writer = self.writer.lock();
+        let writer = self.writer.lock();
         if self.records.find(name)?.is_some() {
             return Err(SnapshotError::exists(name));
         }
         let active = self.records.get(key)?;
+        let stood_on = self.stands_on(&active);
         if active.kind != Kind::Active {
             return Err(SnapshotError::precondition(format!(
                 "snapshot {key:?} is not active"
@@ -165,6 +191,8 @@ impl Snapshots {
         between();
         changes.write()?;
         between();
+        drop(writer);
+        self.stands_no_more(stood_on);
         Ok(())
     }
 
@@ -207,9 +235,10 @@ impl Snapshots {
     /// Removes a snapshot that no other stands on. Needs no disk. A folder that cannot be removed now is left for
     /// [`cleanup`](Self::cleanup): the snapshot is gone all the same.
     pub fn remove(&self, name: &str) -> Result<()> {
-        let removed = {
+        let (removed, stood_on) = {
             let _writer = self.writer.lock();
             let record = self.records.get(name)?;
+            let stood_on = self.stands_on(&record);
             if self.records.has_children(name)? {
                 return Err(SnapshotError::precondition(format!(
                     "cannot remove snapshot {name:?}: others stand on it"
@@ -219,8 +248,9 @@ impl Snapshots {
             changes.delete(name, &record);
             between();
             changes.write()?;
-            record
+            (record, stood_on)
         };
+        self.stands_no_more(stood_on);
         between();
         if removed.chain.is_none() {
             let _left_for_cleanup = self.folders.remove(removed.id);
@@ -357,7 +387,7 @@ impl Snapshots {
 
     fn make(&self, id: u64, kind: Kind, key: &str, parent: &str, labels: &Labels) -> Result<Vec<Mount>> {
         // All that can fail for want of the disk comes before the record.
-        let lower = self.lower(parent)?;
+        let below = self.lower(parent)?;
         let now = now();
         let record = Record {
             id,
@@ -369,10 +399,10 @@ impl Snapshots {
             usage: Usage::default(),
             chain: None,
         };
-        let mounts = self.mounts_of(&record, &lower)?;
+        let mounts = self.mounts_of(&record, &below.lower)?;
         let owner = match mapped_root(labels)? {
             Some(owner) => Some(owner),
-            None => lower.first().map(|below| below.owner()).transpose()?,
+            None => below.lower.first().map(|lower| lower.owner()).transpose()?,
         };
         between();
         self.folders.create(id, kind, owner)?;
@@ -383,6 +413,9 @@ impl Snapshots {
         changes.put(key, &record)?;
         changes.next(writer.next);
         changes.write()?;
+        if let Some(standing) = below.standing {
+            standing.recorded();
+        }
         MutexGuard::unlock_fair(writer);
         between();
         Ok(mounts)

@@ -2,6 +2,7 @@
 
 use super::error::{Result, SnapshotError};
 use super::record::{Kind, Record};
+use super::standing::Standing;
 use super::{Snapshots, mount, mount::Mount};
 use holdall::ids::Sha256;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,9 +13,9 @@ const MAX_DEPTH: usize = 1000;
 
 impl Snapshots {
     /// The directories below whatever stands on `parent`, uppermost first: those of the ordinary snapshots down to the first
-    /// chain, and that chain's, which has everything below it in it.
-    pub(super) fn lower(&self, parent: &str) -> Result<Vec<Lower>> {
-        let mut lower = Vec::new();
+    /// chain, and that chain's, which has everything below it in it. They are there for as long as what is returned.
+    pub(super) fn lower(&self, parent: &str) -> Result<Below<'_>> {
+        let (mut lower, mut standing) = (Vec::new(), None);
         let mut name = parent.to_owned();
         while !name.is_empty() {
             if lower.len() >= MAX_DEPTH {
@@ -24,6 +25,7 @@ impl Snapshots {
             }
             let record = self.records.get(&name)?;
             if let Some(chain_id) = self.records.chain_of(&name, &record)? {
+                standing = Some(Standing::on(self, chain_id));
                 lower.push(self.chain_directory(chain_id)?);
                 break;
             }
@@ -33,7 +35,23 @@ impl Snapshots {
             });
             name = record.parent;
         }
-        Ok(lower)
+        Ok(Below { lower, standing })
+    }
+
+    /// The first chain below whatever stands on `parent`. Needs no disk.
+    pub(super) fn chain_below(&self, parent: &str) -> Result<Option<Sha256>> {
+        let mut name = parent.to_owned();
+        for _ in 0..MAX_DEPTH {
+            if name.is_empty() {
+                break;
+            }
+            let record = self.records.get(&name)?;
+            if let Some(chain_id) = self.records.chain_of(&name, &record)? {
+                return Ok(Some(chain_id));
+            }
+            name = record.parent;
+        }
+        Ok(None)
     }
 
     fn chain_directory(&self, chain_id: Sha256) -> Result<Lower> {
@@ -87,6 +105,14 @@ impl Snapshots {
         }
         Ok(())
     }
+}
+
+/// What lies below a snapshot.
+pub(super) struct Below<'a> {
+    /// Uppermost first.
+    pub lower: Vec<Lower>,
+    /// Keeps the chain's directory there, where there is one.
+    pub standing: Option<Standing<'a>>,
 }
 
 /// A directory below a snapshot.

@@ -1,4 +1,5 @@
-//! Chains as the kernel's own file systems: the EROFS images that the mount shows, each mounted once for all containers that start from it.
+//! Chains as the kernel's own file systems: the EROFS images that the mount shows, each mounted once for all containers that start from it, and
+//! for as long as there is one.
 //!
 //! Mounted as a file where the kernel can (Linux 6.12), by a loop device otherwise. Where neither goes, containers run from the FUSE tree.
 
@@ -28,6 +29,8 @@ pub struct KernelTrees {
     /// Where they are mounted: beside the disk's mountpoint.
     folder: PathBuf,
     mounted: Mutex<Mounted>,
+    /// Chains that nothing stands on any more and that may still be mounted.
+    released: Mutex<BTreeSet<Sha256>>,
     output: Output,
 }
 
@@ -49,6 +52,7 @@ impl KernelTrees {
                 said: false,
                 chains: BTreeSet::new(),
             }),
+            released: Mutex::default(),
             output,
         };
         for entry in std::fs::read_dir(&trees.folder).into_iter().flatten().flatten() {
@@ -61,9 +65,18 @@ impl KernelTrees {
         trees
     }
 
-    /// Where that chain is mounted, which it is from now on; `None` where the kernel cannot, or the chain has no such image.
+    /// Where that chain is mounted, which it is until it is released; `None` where the kernel cannot, or the chain has no such image.
     pub fn directory(&self, chain: &Sha256) -> Option<PathBuf> {
         let mut mounted = self.mounted.lock();
+        // Before it is looked at, and under the same lock: from here on it is taken away by nobody.
+        self.released.lock().remove(chain);
+        let found = self.mounted_at(chain, &mut mounted);
+        drop(mounted);
+        self.take_released();
+        found
+    }
+
+    fn mounted_at(&self, chain: &Sha256, mounted: &mut Mounted) -> Option<PathBuf> {
         let (at, image) = (
             self.folder.join(chain.to_hex()),
             self.images.join(format!("{}.erofs", chain.to_hex())),
@@ -92,6 +105,31 @@ impl KernelTrees {
                 None
             }
         }
+    }
+
+    /// Nothing stands on that chain any more: it is unmounted, with the others of which that is so and that were busy. Does not wait for a chain
+    /// that is being mounted, which the disk may hold up: whoever mounts that one takes this one away.
+    pub fn release(&self, chain: &Sha256) {
+        self.released.lock().insert(*chain);
+        self.take_released();
+    }
+
+    fn take_released(&self) {
+        let Some(mut mounted) = self.mounted.try_lock() else {
+            return;
+        };
+        self.released.lock().retain(|chain| {
+            let at = self.folder.join(chain.to_hex());
+            if mounted.chains.contains(chain) {
+                match umount2(&at, MntFlags::empty()) {
+                    // Somebody stands in it. What a container has of it is its own, and keeps nobody busy.
+                    Err(Errno::EBUSY) => return true,
+                    _ => mounted.chains.remove(chain),
+                };
+                remove(&at);
+            }
+            false
+        });
     }
 
     /// Takes all mounts away. What a container still has below it stays for it.

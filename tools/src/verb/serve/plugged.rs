@@ -65,4 +65,10 @@ impl Chains for Plugged {
         let by_kernel = self.kernel.as_ref().and_then(|kernel| kernel.directory(chain_id));
         by_kernel.unwrap_or_else(|| self.chains.join(chain_id.to_hex()))
     }
+
+    fn release(&self, chain_id: &Sha256) {
+        if let Some(kernel) = &self.kernel {
+            kernel.release(chain_id);
+        }
+    }
 }

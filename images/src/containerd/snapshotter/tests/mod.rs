@@ -14,6 +14,8 @@ use std::time::SystemTime;
 pub(super) struct TestDisk {
     folder: PathBuf,
     plugged: std::sync::atomic::AtomicBool,
+    /// Chains that were released, in order; who asks for a folder takes it out.
+    released: Mutex<Vec<Sha256>>,
 }
 
 impl TestDisk {
@@ -48,7 +50,7 @@ impl TestDisk {
 impl Chains for TestDisk {
     fn has(&self, chain_id: &Sha256) -> std::result::Result<bool, Absent> {
         if self.plugged.load(std::sync::atomic::Ordering::SeqCst) {
-            Ok(self.directory(chain_id).is_dir())
+            Ok(self.folder.join(chain_id.to_hex()).is_dir())
         } else {
             Err(Absent {
                 why: "no disk is plugged in".to_owned(),
@@ -57,7 +59,12 @@ impl Chains for TestDisk {
     }
 
     fn directory(&self, chain_id: &Sha256) -> PathBuf {
+        self.released.lock().retain(|released| released != chain_id);
         self.folder.join(chain_id.to_hex())
+    }
+
+    fn release(&self, chain_id: &Sha256) {
+        self.released.lock().push(*chain_id);
     }
 }
 
@@ -79,6 +86,7 @@ impl Node {
         let disk = Arc::new(TestDisk {
             folder: folder.join("disk"),
             plugged: true.into(),
+            released: Mutex::default(),
         });
         let all = Snapshots::open(&folder.join("state"), Arc::clone(&disk) as Arc<dyn Chains>).unwrap();
         (disk, all)
