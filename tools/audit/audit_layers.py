@@ -57,6 +57,8 @@ class LayerTree:
             need(position == start + len(entries), where, "is not where it is counted")
             entries.append(entry)
             need(entry.node != FILE or entry.sha256 == ZERO, where, "SHA-256 in the tree of a layer")
+            if entry.node in (WHITEOUT, OUTSIDE) or entry.node == MARKED and entry.marks & IMPLIED:
+                need(entry.meta == IMPLIED_META, where, "a mark with metadata")
             need(entry.node != LINK or entry.meta[0] == 0o777, where, "a symbolic link of mode %o" % entry.meta[0])
             need(not any(b".overlay." in name for name, _ in entry.meta[5]) or not any(
                 name.split(b".", 1)[1].startswith(b"overlay.") for name, _ in entry.meta[5]), where, "an attribute of overlayfs")

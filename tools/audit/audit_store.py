@@ -290,8 +290,6 @@ def read_entry(f, marks):
         need(1 <= entry.device[0] <= 4, f.place, "a special file of kind %d" % entry.device[0])
     if node in (LINK, SPECIAL):
         entry.group = f.number(8)
-    if node in (WHITEOUT, OUTSIDE):
-        need(meta == (0o755, 0, 0, 0, 0, ()), f.place, "a mark with metadata")
     return entry, False
 
 def read_file(f, entry):
@@ -302,10 +300,9 @@ def read_file(f, entry):
     if tag == 1:
         entry.beside = f.bytes16(entry.size, entry.size, "inline bytes")
         entry.content = Content(1, blake3(entry.beside))
-        need(entry.content.hash == entry.blob_id, f.place, "inline bytes of `%s`: mismatch" % entry)
         return False
     depth, digest = f.number(1), f.take(32)
-    need(depth <= 8 and (depth or digest == entry.blob_id and entry.size <= MAX_CHUNK), f.place, "a list that cannot be that of `%s`" % entry)
+    need(depth <= 8 and (depth or digest != ZERO and entry.size <= MAX_CHUNK), f.place, "a list that cannot be that of `%s`" % entry)
     entry.content = Content(2, digest, depth)
     return True
 
