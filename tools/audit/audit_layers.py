@@ -394,12 +394,12 @@ class Recipe:
     def __init__(self, data, layer, blob_id, where):
         self.data, self.where = data, where
         need(len(data) >= 64, where, "is too short")
-        magic, version, names, parts, stretches, outboard, self.layer, self.tar, self.files = struct.unpack("<4sI7Q", data[-64:])
+        magic, version, names, parts, stretches, self.outboard, self.layer, self.tar, self.files = struct.unpack("<4sI7Q", data[-64:])
         need(magic == b"HRCP" and version == 1, where, "is no recipe of version 1")
         end = len(data) - 64
         need(self.layer == layer, where, "is of a layer of another size")
-        need(names <= 65536 and names + 32 * parts + 40 * stretches + outboard <= end, where, "its parts do not fit")
-        self.tables = end - outboard - 40 * stretches - 32 * parts - names
+        need(names <= 65536 and names + 32 * parts + 40 * stretches + self.outboard <= end, where, "its parts do not fit")
+        self.tables = end - self.outboard - 40 * stretches - 32 * parts - names
         at = self.tables
         self.encoders = utf8(data[at:at + names], where).split("\n") if names else []
         at += names
