@@ -1,15 +1,26 @@
 #!/usr/bin/env python3
 """Independent verifier of Holdall disks and proofs.
 
-Written from FORMAT.md (draft-7) alone; each function names the section that it follows.
-Needs Python 3.9 or later, its standard library, and OpenSSH's `ssh-keygen` for signatures.
+Written from FORMAT.md (v1) alone; each function names the section that it follows.
 
-What is NOT checked:
+`proof`, `disk` and `ls` are this one file: they need Python 3.9 or later, its standard
+library, and OpenSSH's `ssh-keygen` for signatures. `full` and `erofs` need the files
+audit_*.py beside it and the packages `blake3` and `zstandard` too.
+
+What `proof`, `disk` and `ls` do NOT check, and `full` does:
   * frames are not decoded: no stored byte, chunk, chunk list or directory page is read, so
     neither what a list holds nor a tree's files are compared with their leaves. `disk`
     shows what the disk commits to, not that every blob on it can be read;
   * of packs: header, length, footer, page list; not the tables that the page list hashes;
   * places lie within the frames of a listed pack: what is found there is not looked at;
+What `full` does NOT check:
+  * a gzipped layer that is kept as a recipe is not made again: that takes the models of
+    FORMAT.md 11.3, which are programs. Its tar is, and has the SHA-256 that the layer's
+    leaf says; the recipe's own rules and its outboard are checked;
+  * that a layer's tree is what its tar says (names, owners, times): the tar that the
+    tree's files make is the layer's own, but its headers are not read;
+  * that frames which nothing leads to are needed by anybody; frames of records are decoded, not read;
+What none of them checks:
   * a signature that does not hold is named, and does not count: it is no fault of the disk's;
   * nothing tells whether signatures, or the newest `custody.NNN` records, were taken away;
     nothing covers a signer's label (`signature alice`, `ROOT.alice.sig`): who signed is
@@ -18,22 +29,31 @@ What is NOT checked:
     periods in allowed_signers as of now, not as of ROOT's time;
   * HOLDALL.txt, which nothing depends on.
 
-SHA-256 decides what a leaf, the catalogue, the pack set and a proof are; BLAKE3 (below, in
-Python, hence slow) decides which ROOT a slot names, custody, checks of pages, inline bytes.
+SHA-256 decides what a leaf, the catalogue, the pack set and a proof are; BLAKE3 (the package
+`blake3` where it is installed; else below, in Python, hence slow) decides which ROOT a slot
+names, custody, checks of pages, inline bytes.
 Exit codes: 0 holds; 1 medium or arguments cannot be read; 3 malformed, damaged or of a
 format that is not read here; 6 a proof does not hold, or too few signatures do.
 """
-import argparse, base64, errno, hashlib, os, re, stat, struct, subprocess, sys, tempfile, time
+import argparse, base64, errno, hashlib, importlib, os, re, stat, struct, subprocess, sys, tempfile, time
 from collections import namedtuple
 
-FORMAT, NAMESPACE = "draft-7", "holdall-root@v1"
+try:
+    from blake3 import blake3 as fast_blake3
+except ImportError:
+    fast_blake3 = None
+
+FORMAT, NAMESPACE = "v1", "holdall-root@v1"
+# Section 4: features of kind incompatible that this program knows.
+KNOWN_FEATURES = ()
 ZERO, PER_PAGE = bytes(32), 256
 # Section 1, limits
 MAX_ROOT, MAX_SIG, MAX_SIGS, MAX_RECORD, MAX_PROOF = 4096, 16384, 64, 2048, 2097152
 MAX_PAGE, MAX_PACK, MAX_PACKS, MAX_INLINE, MAX_CHUNK = 1048576, 1073741824, 1048576, 2048, 262144
+MAX_HOT = 268435456
 MIN_FRAME, MAX_FRAME = 96 + 36 + 1, 96 + 36 * 4096 + 12 + 1048576
 KINDS = {1: "image", 2: "blob", 3: "referrer", 4: "absent", 5: "files", 6: "layer", 7: "chain",
-         8: "root file system", 9: "file"}
+         8: "root file system", 9: "file", 10: "hot list"}
 
 class Fault(Exception):
     """What is wrong, and where. `code` is the exit code; `lines` are printed first, and `problems` are damage besides."""
@@ -51,7 +71,7 @@ class TooFew(DoesNotHold):
     """Too few signatures count; the lines say why."""
 
 class Unsupported(Fault):
-    """Another format: told apart from damage (section 3, rule 1)."""
+    """Another format, or a feature that is not known here: told apart from damage (section 3, rule 1)."""
 
 def need(condition, place, rule):
     if not condition:
@@ -103,7 +123,7 @@ def subtree(data, first, top):
     return value
 
 def blake3(data):
-    return struct.pack("<8I", *subtree(data, 0, TOP))
+    return fast_blake3(data).digest() if fast_blake3 else struct.pack("<8I", *subtree(data, 0, TOP))
 
 def sha256(data):
     return hashlib.sha256(data).digest()
@@ -203,14 +223,21 @@ def check_format(data, place):
     if data != FORMAT.encode().ljust(16, b"\0"):
         raise Unsupported(place, "format %s, not %s" % (data.rstrip(b"\0").decode("utf-8", "replace"), FORMAT))
 
+def features(text, place):
+    """Section 4: `-`, or 1 to 16 names, ascending, none twice."""
+    names = () if text == "-" else tuple(text.split(" "))
+    need(all(re.fullmatch("[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", name) for name in names), place, "not the name of a feature")
+    need(len(names) <= 16 and list(names) == sorted(set(names)), place, "more than 16 features, or they do not ascend")
+    return names
+
 TYPES = {
-    "word": lambda t, p: t, "text": free_text, "id": lambda t, p: hex_bytes(t, 16, p), "hash": lambda t, p: hex_bytes(t, 32, p),
+    "word": lambda t, p: t, "text": free_text, "features": features, "id": lambda t, p: hex_bytes(t, 16, p), "hash": lambda t, p: hex_bytes(t, 32, p),
     "u32": lambda t, p: decimal(t, 0, 2**32 - 1, p), "u32+": lambda t, p: decimal(t, 1, 2**32 - 1, p),
     "u64": lambda t, p: decimal(t, 0, 2**64 - 1, p), "u64+": lambda t, p: decimal(t, 1, 2**64 - 1, p),
     "i64": lambda t, p: decimal(t, -2**63, 2**63 - 1, p)}
 # Section 4. A type with `?` may also be `-`.
 ROOT_LINES = (
-    "holdall word", "medium id", "origin text", "series text", "epoch u64+", "serial u64+", "generation u32+", "state word",
+    "holdall word", "incompatible features", "read-only-compatible features", "compatible features", "medium id", "origin text", "series text", "epoch u64+", "serial u64+", "generation u32+", "state word",
     "previous hash?", "time i64", "expires i64?", "catalogue u64 u64 hash", "packs u32 hash", "custody hash?",
     "chunking word u32 u32 u32", "limits word word word word")
 # Section 14
@@ -229,16 +256,26 @@ def read_lines(data, lines, most, place):
     need(head, place, "does not begin with the line `%s`" % first)
     if head.group(1) != FORMAT.encode():
         raise Unsupported(place, "format %s, not %s" % (head.group(1).decode("utf-8", "replace"), FORMAT))
+    if lines is ROOT_LINES:
+        check_incompatible(data[head.end():], place)
     rows, result = utf8(data, place).split("\n"), {}
     need(rows.pop() == "" and len(rows) == len(lines), place, "not %d lines, each ended by LF" % len(lines))
     for row, (name, *kinds) in zip(rows, (line.split() for line in lines)):
         where = "%s, line `%s`" % (place, name)
         need(row.startswith(name + " "), where, "another line stands here")
-        texts = row.split(" ", 1 if kinds == ["text"] else -1)[1:]
+        texts = row.split(" ", 1 if kinds[0] in ("text", "features") else -1)[1:]
         need(len(texts) == len(kinds), where, "another number of fields")
         values = [read_field(kind, text, where) for kind, text in zip(kinds, texts)]
         result[name] = values[0] if len(values) == 1 else tuple(values)
     return result
+
+def check_incompatible(rest, place):
+    """Section 4: a feature that is not known is refused by name before any further line is looked at: it may change what follows."""
+    line = re.match(b"incompatible ([^\n]*)\n", rest)
+    need(line, place, "the second line is not `incompatible`")
+    unknown = [name for name in features(utf8(line.group(1), place), place) if name not in KNOWN_FEATURES]
+    if unknown:
+        raise Unsupported(place, "incompatible features that are not known here: " + " ".join(unknown))
 
 class Root:
     """Section 4."""
@@ -256,7 +293,9 @@ class Root:
 
     def report(self):
         past = self.fields["expires"] is not None and self.fields["expires"] < time.time()
-        return ["root        " + self.hash.hex(), "medium      " + self.medium.hex()] + [
+        # Features that may be unknown are named and read on.
+        named = ["features    %s: %s" % (kind, " ".join(self.fields[kind])) for kind in ("incompatible", "read-only-compatible", "compatible") if self.fields[kind]]
+        return ["root        " + self.hash.hex(), "medium      " + self.medium.hex()] + named + [
             "%-11s %s" % (name, printable(self.fields[name]))
             for name in ("origin", "series", "epoch", "serial", "generation", "state")] + [
             "time        " + date(self.fields["time"]), "expires     " + date(self.fields["expires"]) + (", which is past" if past else "")]
@@ -268,7 +307,7 @@ def date(seconds):
 
 # ------------------------------------------------------------------ leaves (sections 8, 9.1, 9.2)
 
-Leaf = namedtuple("Leaf", "kind name media sha256 blob_id size content canonical key")
+Leaf = namedtuple("Leaf", "kind name media sha256 blob_id size content canonical key places", defaults=((),))
 Content = namedtuple("Content", "tag hash depth size recipe tree", defaults=(None, 0, 0, None, None))
 Tree = namedtuple("Tree", "data depth hash entries inodes directories")
 
@@ -276,8 +315,8 @@ HEX, REPOSITORY, FILE = "[0-9a-f]{64}", r"[^/@\s\x00]+(?:/[^/@:\s\x00]+)+", r"(?
 # What stands in a group must be the leaf's SHA-256.
 NAMES = {1: r"%s(?::[^/@:\s\x00]+|@sha256:(%s))" % (REPOSITORY, HEX), 2: "sha256:(%s)" % HEX,
          3: "%s@sha256:%s/sha256:(%s)" % (REPOSITORY, HEX, HEX), 4: "sha256:(%s)" % HEX, 5: "files",
-         6: "sha256:%s/sha256:%s" % (HEX, HEX), 7: "sha256:" + HEX, 8: "sha256:%s/%s" % (HEX, FILE), 9: "%s(?:/%s)*" % (FILE, FILE)}
-TAGS = {1: (1, 2, 3), 2: (1, 2, 3), 3: (1, 2, 3), 4: (0,), 5: (5,), 6: (5,), 7: (5,), 8: (0,), 9: (0,)}
+         6: "sha256:%s/sha256:%s" % (HEX, HEX), 7: "sha256:" + HEX, 8: "sha256:%s/%s" % (HEX, FILE), 9: "%s(?:/%s)*" % (FILE, FILE), 10: "sha256:" + HEX}
+TAGS = {1: (1, 2, 3), 2: (1, 2, 3), 3: (1, 2, 3), 4: (0,), 5: (5,), 6: (5,), 7: (5,), 8: (0,), 9: (0,), 10: (2,)}
 
 def read_tree(f):
     """Section 8, tree reference."""
@@ -304,8 +343,6 @@ def read_content(f, within_recipe=False):
         size, recipe = f.number(8), read_content(f, True)
         check_size(recipe, size, f.place)
         return Content(3, size=size, recipe=recipe, tree=read_tree(f))
-    if tag == 4:
-        raise Unsupported(f.place, "content map is not read by this version")
     need(tag in (0, 5), f.place, "content of tag %d" % tag)
     return Content(5, tree=read_tree(f)) if tag else Content(0)
 
@@ -353,6 +390,10 @@ def check_digests(leaf, place):
         check_size(content, leaf.size, place)
         # Inline, and in a list of depth 0, both are BLAKE3 of the same bytes.
         need(content.tag == 3 or content.depth or content.hash == leaf.blob_id, place, "the content's hash is not the BlobId")
+    if leaf.kind == 10:
+        # A list whatever its size: section 8's rule for short blobs is not for it.
+        need(0 < leaf.size <= (MAX_HOT if content.depth else MAX_CHUNK), place, "a hot list of %d bytes" % leaf.size)
+        need(content.depth or content.hash == leaf.blob_id, place, "the content's hash is not the BlobId")
     if content.tag == 5:
         own = (sha256(tree.data), blake3(tree.data), 57)
         need((leaf.sha256, leaf.blob_id, leaf.size) == own, place, "not the digests and size of its tree reference")
@@ -361,8 +402,8 @@ def check_digests(leaf, place):
         need(tree.entries in (1, 2) and (tree.directories, tree.depth) == (1, 0), place, "not the top of a layer's tree")
 
 def read_places(f, leaf, packs):
-    """Sections 8 and 9.1: beside a leaf stand its inline bytes, or places in packs that the set lists."""
-    recipe = leaf.content.tag == 3
+    """Sections 8 and 9.1: beside a leaf stand its inline bytes, or places in packs that the set lists. Returns them."""
+    found, recipe = [], leaf.content.tag == 3
     size, parts = leaf.size, [leaf.content]
     if recipe:
         size, parts = leaf.content.size, [leaf.content.recipe, Content(5, tree=leaf.content.tree)]
@@ -371,8 +412,11 @@ def read_places(f, leaf, packs):
             data = f.bytes16(0, MAX_INLINE, "inline bytes")
             need(len(data) == size and blake3(data) == part.hash, f.place, "inline bytes of `%s`: mismatch" % leaf.name)
             need(recipe or sha256(data) == leaf.sha256, f.place, "SHA-256 of `%s`: mismatch" % leaf.name)
+            found.append(data)
         elif part.tag:
-            check_place(f.take(16), part, packs, "%s, place of `%s`" % (f.place, leaf.name))
+            found.append(f.take(16))
+            check_place(found[-1], part, packs, "%s, place of `%s`" % (f.place, leaf.name))
+    return tuple(found)
 
 def check_place(data, content, packs, place):
     pack, offset, length, inside = struct.unpack("<4I", data)
@@ -500,8 +544,9 @@ def read_proof(data, place):
     fields.end()
     path = [unbase64(lines.next(), lines.where()) for _ in range(lines.number("path", 64))]
     need(all(len(node) == 32 for node in path), place, "a hash of the path has not 32 bytes")
-    need(lines.number("root", 16) == 16, lines.where(), "a ROOT has 16 lines")
-    root = Root(b"".join(lines.next() + b"\n" for _ in range(16)), place + ", ROOT")
+    count = len(ROOT_LINES)
+    need(lines.number("root", count) == count, lines.where(), "a ROOT has %d lines" % count)
+    root = Root(b"".join(lines.next() + b"\n" for _ in range(count)), place + ", ROOT")
     signatures = []
     while lines.at < len(lines.rows):
         signatures.append(lines.signature())
@@ -607,10 +652,25 @@ class Disk:
         return root
 
     def whole_root(self, number):
+        """None where it is not whole. One that is not read here is told: nothing is answered by an older generation instead."""
         try:
             return self.root(number)
+        except Unsupported:
+            raise
         except Fault:
             return None
+
+    def is_whole(self, number):
+        try:
+            return self.whole_root(number) is not None
+        except Unsupported:
+            return False
+
+    def root_text(self, number):
+        try:
+            return self.read(self.generation(number, "ROOT"), MAX_ROOT)
+        except Fault:
+            return b""
 
 def read_slot(disk, path):
     """Section 3: None for a blank slot, the ROOT that a valid one names; a damaged one is a Fault."""
@@ -643,7 +703,7 @@ def current(disk):
             disk.problems.append("slot %s: %s" % (path, fault))
     need(len(blank) < 2, disk.folder, "both slots are blank: init was interrupted")
     if not valid:
-        whole = [str(number) for number in disk.generations() if disk.whole_root(number)]
+        whole = [str(number) for number in disk.generations() if disk.is_whole(number)]
         raise Fault(disk.folder, "no valid slot: %s. Whole ROOTs: %s" % ("; ".join(disk.problems), " ".join(whole) or "none"))
     root = max(valid, key=lambda r: r.generation)
     if blank and root.generation > 1:
@@ -663,8 +723,8 @@ def before(disk, root):
     if root.previous is None:
         return None
     for number in disk.generations():
-        old = disk.whole_root(number) if number < root.generation else None
-        if old and old.hash == root.previous:
+        if number < root.generation and blake3(disk.root_text(number)) == root.previous:
+            old = disk.root(number)
             a, b = old.fields, root.fields
             need(old.medium == root.medium, root.place, "the ROOT before is of another medium")
             need(b["epoch"] >= a["epoch"] and b["serial"] > a["serial"] and b["time"] >= a["time"], root.place,
@@ -761,8 +821,8 @@ class Catalogue:
     def leaf_page(self, fields, entries, wanted, first_key):
         leaves = []
         for _ in range(entries):
-            leaves.append(read_leaf(fields))
-            read_places(fields, leaves[-1], self.packs)
+            leaf = read_leaf(fields)
+            leaves.append(leaf._replace(places=read_places(fields, leaf, self.packs)))
         fields.end()
         self.check_page(fields.place, [leaf_hash(leaf.canonical) for leaf in leaves], wanted, leaves[0].key, first_key)
         for leaf in leaves:
@@ -801,6 +861,7 @@ def check_references(leaves, root, place):
             twin = known.get((1, "%s@%s" % (leaf.name.rpartition(":")[0], digest)))
             need(same(twin, leaf) and twin.media == leaf.media, where, "has no second name with its digest")
         need(leaf.kind != 8 or (7, digest) in known, where, "its chain is not in the catalogue")
+        need(leaf.kind != 10 or (7, leaf.name) in known, where, "its chain is not in the catalogue")
         need(leaf.kind != 9 or root.sealed and (5, "files") in known, where, "a file in an open generation, or without `files`")
 
 def check_catalogue(disk, root, packs):
@@ -916,6 +977,32 @@ def run_disk(options, trust):
         lines = ["%s %12d %-16s %s" % (leaf.sha256.hex(), leaf.size, KINDS[leaf.kind], printable(leaf.name)) for leaf in leaves]
     return lines, disk.problems
 
+def run_full(options, trust):
+    """`disk`, and everything that places lead to."""
+    audit_full = more("audit_full")
+    disk = Disk(options.folder)
+    lines, leaves = check_disk(disk, trust, options.generation)
+    root = choose(disk, options.generation)
+    return lines + audit_full.check_everything(disk, root, check_pack_set(disk, root), leaves), disk.problems
+
+def run_erofs(options, trust):
+    """Section 16: the images of the chains and layers asked for, or of all."""
+    audit_full = more("audit_full")
+    disk = Disk(options.folder)
+    root = choose(disk, options.generation)
+    packs = check_pack_set(disk, root)
+    return audit_full.make_images(disk, packs, check_catalogue(disk, root, packs), options.digest, options.output), disk.problems
+
+def more(module):
+    """The files beside this one, which need packages besides the standard library."""
+    sys.modules.setdefault("holdall_audit", sys.modules[__name__])
+    try:
+        if not fast_blake3:
+            raise ImportError("blake3")
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise Unreadable("this needs the files audit_*.py beside holdall_audit.py, and the packages blake3 and zstandard", error) from None
+
 class Parser(argparse.ArgumentParser):
     def error(self, message):
         self.exit(1, "%s: %s\n" % (self.prog, message))
@@ -923,7 +1010,8 @@ class Parser(argparse.ArgumentParser):
 def arguments(argv):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, what in (("proof", "check a proof"), ("disk", "check a disk"), ("ls", "check a disk, list its catalogue")):
+    for name, what in (("proof", "check a proof"), ("disk", "check a disk"), ("ls", "check a disk, list its catalogue"),
+                       ("full", "check a disk, and read all of it"), ("erofs", "make EROFS images, print SHA-256 and size")):
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("--allowed-signers", metavar="FILE", help="OpenSSH allowed_signers: whose signatures count")
         command.add_argument("--identity", action="append", default=[], help="of that file's, only these count")
@@ -935,6 +1023,9 @@ def arguments(argv):
         else:
             command.add_argument("folder")
             command.add_argument("--generation", type=int, metavar="N", help="an older generation than the current one")
+        if name == "erofs":
+            command.add_argument("digest", nargs="*", help="chainIDs or diffIDs; all where none is given")
+            command.add_argument("--output", metavar="FOLDER", help="write the images there too")
     options = parser.parse_args(argv)
     if not options.allowed_signers and (options.identity or options.need is not None):
         parser.error("--identity and --need go with --allowed-signers")
@@ -954,7 +1045,8 @@ def main(argv=None):
         if options.allowed_signers:
             open(options.allowed_signers, "rb").close()
         trust = Trust(options.allowed_signers, options.identity, options.need or 1)
-        lines, problems = (run_proof if options.command == "proof" else run_disk)(options, trust)
+        run = {"proof": run_proof, "full": run_full, "erofs": run_erofs}.get(options.command, run_disk)
+        lines, problems = run(options, trust)
         print("\n".join(lines))
         for problem in problems:
             print("DAMAGED: " + problem, file=sys.stderr)

@@ -3,14 +3,16 @@
 
 usage: test_mutations.py PROOF DISK [COUNT [SEED]] [--allowed-signers F] [--jobs N] [--only SUBSTRING]
 
-Mutation number i of a seed is always the same. Three things that no hash and no check covers are counted apart,
-each only where what was altered is nothing but that: a signer's label in a proof, the last custody record of the
-current generation, and a place in a catalogue page whose check was made anew.
+Mutation number i of a seed is always the same. Where the packages of `full` are installed, what it reads is mutated
+too: packs, and in memory leaves, trees, recipes and hot lists. Things that no hash and no check covers are counted
+apart, each only where what was altered is nothing but that: a signer's label in a proof, the last custody record of the
+current generation, a place in a catalogue page whose check was made anew, and how a recipe's layer is compressed.
 """
-import argparse, base64, collections, io, multiprocessing, os, random, shutil, struct, subprocess, sys, tempfile
+import argparse, base64, collections, hashlib, io, multiprocessing, os, random, shutil, struct, subprocess, sys, tempfile
 import holdall_audit as audit
 
 G = {}                                        # what the workers inherit
+ROOT_LINES = len(audit.ROOT_LINES)
 REAL = {name: getattr(audit, name) for name in ("blake3", "check_signature", "check_catalogue")}
 
 
@@ -36,15 +38,15 @@ def take_apart(data):
     lines = data.split(b"\n")
     count = int(lines[3].split()[1])
     at = 4 + count
-    root = b"".join(x + b"\n" for x in lines[at + 1:at + 17])
-    rest, signatures = lines[at + 17:-1], []
+    root = b"".join(x + b"\n" for x in lines[at + 1:at + 1 + ROOT_LINES])
+    rest, signatures = lines[at + 1 + ROOT_LINES:-1], []
     for row in rest:
         if row.startswith(b"signature "):
             signatures.append([row[10:], b""])
         else:
             signatures[-1][1] += row + b"\n"
     return {"index": b"%d" % int(lines[1].split()[1]), "leaf": lines[2][5:], "path": lines[4:at], "count": b"%d" % count,
-            "lines": b"16", "root": root, "signatures": signatures}
+            "lines": b"%d" % ROOT_LINES, "root": root, "signatures": signatures}
 
 
 def put_together(p):
@@ -156,7 +158,7 @@ def crlf(r, data): return data.replace(b"\n", b"\r\n")
 def bom(r, data): return r.choice((b"\xef\xbb\xbf" + data, data.decode().encode("utf-16"), data.decode().encode("utf-16-le")))
 def last_lf_missing(r, data): return data[:-1]
 def second_proof(r, data): return data + data
-def other_format(r, data): return data.replace(b"draft-7", r.choice((b"draft-8", b"draft-5", b"1", b"draft-70", b"", b"DRAFT-7")), 1)
+def other_format(r, data): return data.replace(b"v1", r.choice((b"v2", b"v0", b"1", b"v10", b"", b"V1", b"v1 ", b"draft-7")), 1)
 
 
 # ---------------------------------------------------------------- mutations of a proof's parts
@@ -270,7 +272,7 @@ def root_altered(r, p):
 def root_field(r, p):
     """A ROOT in canonical form, one number of which is another; or one hash."""
     lines = p["root"].split(b"\n")
-    i = r.randrange(1, 16)
+    i = r.randrange(1, ROOT_LINES)
     words = lines[i].split(b" ")
     j = r.randrange(1, len(words))
     if words[j].isdigit() and len(words[j]) <= 20:
@@ -279,6 +281,23 @@ def root_field(r, p):
         words[j] = r.choice((b"-", words[j][::-1], words[j] + b"x", words[j].translate(bytes.maketrans(b"0123456789abcdef", b"123456789abcdef0"))))
     lines[i] = b" ".join(words)
     p["root"] = b"\n".join(lines)
+
+
+def root_features(r, p):
+    """Features: one that nobody knows, or a set that is none."""
+    lines = p["root"].split(b"\n")
+    i = r.choice((1, 1, 2, 3))
+    lines[i] = lines[i].split(b" ")[0] + b" " + r.choice((
+        b"packed-twice", b"a b", b"b a", b"a a", b"a  b", b"", b"- a", b"a -", b"A", b"-a", b"a-", b"a" * 32, b"a" * 33, b"a,b", b"a\tb", b" a", b"a ",
+        b" ".join(b"%c" % c for c in range(97, 97 + 16)), b" ".join(b"%c" % c for c in range(97, 97 + 17)), "\u00e9".encode()))
+    p["root"] = b"\n".join(lines)
+
+
+def root_features_moved(r, p):
+    """A feature in the line of another kind, or the lines in another order."""
+    lines = p["root"].split(b"\n")
+    rows = r.sample(lines[1:4], 3)
+    p["root"] = b"\n".join(lines[:1] + [r.choice((row, row.replace(b" -", b" x"))) for row in rows] + lines[4:])
 
 
 def root_number_odd(r, p):
@@ -298,7 +317,7 @@ def root_of_another(r, p):
         p["root"] = other
     else:
         mine, theirs = p["root"].split(b"\n"), other.split(b"\n")
-        i = r.randrange(16)
+        i = r.randrange(ROOT_LINES)
         mine[i] = theirs[i]
         p["root"] = b"\n".join(mine)
 
@@ -371,7 +390,7 @@ TEXT = (line_twice, line_missing, line_cut, line_moved, line_crlf, line_space, l
         last_lf_missing, second_proof, other_format) + BYTES
 PARTS = (number_odd, number_other, index_and_all, base64_odd, base64_odd, siblings_swapped, path_reversed, path_hash_missing, path_hash_extra,
          path_of_another, path_node_altered, leaf_of_another, leaf_and_index_of_another, leaf_altered, leaf_altered, inner_node_as_leaf,
-         root_altered, root_field, root_number_odd, root_of_another, signature_order, signature_twice, signature_copied, signature_missing,
+         root_altered, root_field, root_features, root_features_moved, root_number_odd, root_of_another, signature_order, signature_twice, signature_copied, signature_missing,
          signature_of_one_for_all, signature_foreign, signature_altered, signature_rewrapped, signature_label,
          signature_label_other)
 
@@ -550,7 +569,7 @@ def try_catalogue(r):
 def remade_slot(r, folder):
     """An attacker's ROOT: altered, and the slot made to name it. Signatures, custody or the catalogue must refuse it."""
     p = {"root": G["root"].data}
-    r.choice((root_field, root_field, root_of_another, root_altered))(r, p)
+    r.choice((root_field, root_field, root_features, root_of_another, root_altered))(r, p)
     if p["root"] == G["root"].data:
         return None
     write(os.path.join(folder, G["files"]["ROOT"]), p["root"])
@@ -611,13 +630,162 @@ def try_disk(r):
             os.link(os.path.join(G["pristine"], name), path)
 
 
+# ---------------------------------------------------------------- mutations of what `full` reads
+
+def reads_all():
+    """The modules of `full`, where their packages are installed."""
+    try:
+        import audit_full
+    except ImportError:
+        return None
+    return audit_full
+
+
+def pack_bytes(r):
+    """Any bytes of a pack: frames, tables, page list and what stands around them."""
+    name = r.choice([n for n in G["bytes"] if n.endswith(".pack") and len(G["bytes"][n]) <= 1 << 22] or [None])
+    if name is None:
+        return None
+    data = G["bytes"][name]
+    new = r.choice((bit_flip, bit_flip, bit_flip, byte_change, zeroed, swapped, truncated, appended))(r, data)
+    if new == data:
+        return None
+    path, number = os.path.join(G["copy"], name), int(os.path.basename(name)[:-5])
+    write(path, new)
+    try:
+        disk = audit.Disk(G["copy"])
+        audit.check_pack(disk, G["root"], number, *G["packs"][number])
+        reads_all().check_tables(reads_all().Store(disk, G["packs"]), number)
+        return "accepted"
+    finally:
+        os.unlink(path)
+        os.link(os.path.join(G["pristine"], name), path)
+
+
+def places_lead_elsewhere(r):
+    """A blob read by the place, id, length or size of another, which all hold by themselves."""
+    full, leaves = reads_all(), [leaf for leaf in G["leaves"] if leaf.kind == 2 and leaf.content.tag == 2]
+    if len(leaves) < 2:
+        return None
+    one, other = r.sample(leaves, 2)
+    field = r.choice(("places", "content", "size", "sha256", "blob_id"))
+    if getattr(one, field) == getattr(other, field):
+        return None
+    reader = full.Full(audit.Disk(G["copy"]), G["root"], G["packs"], [one._replace(**{field: getattr(other, field)})])
+    reader.blobs()
+    return "accepted"
+
+
+def trees_of(kinds):
+    full = reads_all()
+    store = full.Store(audit.Disk(G["copy"]), G["packs"])
+    return store, [leaf for leaf in G["leaves"] if leaf.kind in kinds and leaf.content.tree.inodes < 2000]
+
+
+def altered_entry(r, entries):
+    """One field of one entry, in memory; what it was."""
+    entry = r.choice(entries)
+    meta = list(entry.meta)
+    at = r.randrange(5)
+    meta[at] = meta[at] + 1 if at < 4 else (meta[at] + 1) % 10**9
+    before = entry.meta
+    entry.meta = tuple(meta)
+    return entry, before
+
+
+def chain_entry(r):
+    """A stored chain of which one entry differs from what its layers make."""
+    full = reads_all()
+    store, leaves = trees_of((7,))
+    if not leaves:
+        return None
+    leaf = r.choice(leaves)
+    entries = [entry for _, _, entry in full.chain_tree(store, leaf).walk() if entry.name != b"links"]
+    layers = full.Images(store, G["leaves"])
+    if leaf.name not in layers.chains:
+        return None
+    entry, _ = altered_entry(r, entries)
+    full.check_chains(store, layers, [leaf], lambda text: None)
+    return "accepted"
+
+
+def erofs_entry(r):
+    """No image is on a disk. One of a tree in which one field of one entry differs must be another image."""
+    full = reads_all()
+    store, leaves = trees_of((7,))
+    if not leaves:
+        return None
+    tree = full.chain_tree(store, r.choice(leaves))
+    good = hashlib.sha256(b"".join(full.audit_erofs.Image(tree).pieces())).digest()
+    altered_entry(r, [entry for _, path, entry in tree.walk() if path or entry is tree.rootfs])
+    tree.check()                               # one of two names of an inode: refused as a tree
+    bad = hashlib.sha256(b"".join(full.audit_erofs.Image(tree).pieces())).digest()
+    if good == bad:
+        return "accepted"
+    raise audit.Fault("image", "is another")
+
+
+def hot_list(r):
+    """A hot list of another chain's files, with another's hashes or list, or a place that leads to another chunk."""
+    full, leaves = reads_all(), [leaf for leaf in G["leaves"] if leaf.kind == 10]
+    blobs = [leaf for leaf in G["leaves"] if leaf.kind in (2, 10) and leaf.content.tag == 2]
+    if not leaves or len(blobs) < 2:
+        return None
+    leaf, other = r.choice(leaves), r.choice(blobs)
+    store = full.Store(audit.Disk(G["copy"]), G["packs"])
+    tree = next(chain for chain in G["leaves"] if chain.kind == 7 and chain.name == leaf.name)
+    entries = [entry for _, _, entry in full.chain_tree(store, tree).walk()]
+    ways = [{"sha256": r.randbytes(32)}, {"blob_id": r.randbytes(32)}, {"size": leaf.size + 1}, {"size": leaf.size - 1}]
+    if other.places != leaf.places:
+        ways += [{"places": other.places}, {"content": other.content, "places": other.places, "size": other.size}]
+    if r.random() < 0.3:
+        entries = [entry for entry in entries if not entry.content or entry.content.tag != 2][:-1]
+        ways = [{}]
+    full.check_hot_list(store, leaf._replace(**r.choice(ways)), entries)
+    return "accepted"
+
+
+def recipe_bytes(r):
+    """A recipe altered. What says only how the gzipped bytes differ from a model's is not noticed here: corrections and kept bytes."""
+    full = reads_all()
+    leaves = [leaf for leaf in G["leaves"] if leaf.kind == 2 and leaf.content.tag == 3 and leaf.size < 1 << 22]
+    if not leaves:
+        return None
+    leaf, store = r.choice(leaves), full.Store(audit.Disk(G["copy"]), G["packs"])
+    data = store.whole(leaf.content.recipe, leaf.content.size, leaf.places[0], 1 << 32, "recipe")
+    new = r.choice((bit_flip, bit_flip, byte_change, zeroed, truncated, cut_out, inserted))(r, data)
+    if new == data:
+        return None
+    diff_id = next(layer.name.split("/")[0] for layer in G["leaves"] if layer.kind == 6 and layer.name.endswith(leaf.name))
+    entries = full.LayerTree(store, "tree", leaf.content.tree, leaf.places[1], True).check()
+    good, skipped = full.Recipe(data, leaf.size, leaf.blob_id, "recipe"), set()
+    for part in good.parts:
+        skipped.update(range(part.offset, part.offset + part.length))
+    store.whole = lambda *_: new
+    full.check_recipe(store, leaf, entries, diff_id)
+    names = len(data) - 64 - len(good.parts) * 32 - len(good.stretches) * 40 - good.outboard
+    apart = all(i in skipped or good.tables <= i < names + 32 * len(good.parts) for i in range(len(data)) if len(new) != len(data) or new[i] != data[i])
+    return "recipe" if apart and len(new) == len(data) else "accepted"
+
+
+FULL = (pack_bytes, pack_bytes, pack_bytes, places_lead_elsewhere, chain_entry, erofs_entry, hot_list, recipe_bytes)
+
+
+def try_full(r):
+    if not reads_all():
+        return None
+    change = r.choice(FULL)
+    G["name"] = "full/" + change.__name__
+    return change(r)
+
+
 # ---------------------------------------------------------------- running them
 
 def one(i):
     """Mutation i. (name, outcome); outcome None: gave the same bytes."""
     for again in range(100):
         r = random.Random("%s:%d:%d" % (G["seed"], i, again))
-        kind = r.choice((try_proof,) * 6 + (try_catalogue,) * 2 + (try_disk,) * 2)
+        kind = r.choice((try_proof,) * 12 + (try_catalogue,) * 4 + (try_disk,) * 4 + (try_full,))
         if G["only"] and G["only"] not in kind.__name__:
             continue
         G["name"] = kind.__name__              # what is tried now: kept if the verifier refuses it
@@ -780,7 +948,7 @@ def main():
     parser.add_argument("seed", nargs="?", type=int, default=1)
     parser.add_argument("--allowed-signers")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--only", help="only proof, catalogue or disk")
+    parser.add_argument("--only", help="only proof, catalogue, disk or full")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         prepare(options, scratch)
@@ -796,6 +964,7 @@ def report(results):
     print("\n".join("%6d %s" % (count, name) for name, count in sorted(kinds.items())))
     apart = {"label": "altered only a signer's label, which nothing covers (FORMAT.md 4.1)",
              "custody": "altered only the last custody record, which nothing covers (FORMAT.md 12)",
+             "recipe": "altered only how a recipe's layer is compressed again, which is not done here (FORMAT.md 11.2, 11.3)",
              "place": "altered only places, check made anew: found when the frame is read (FORMAT.md 12), which is not done here"}
     for outcome, what in apart.items():
         count = sum(1 for _, _, o in results if o == outcome)
