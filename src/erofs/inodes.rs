@@ -381,9 +381,7 @@ pub(super) fn made_of(rooted: &Rooted, uuid: [u8; 16]) -> Outcome<Made> {
     let xattr_block = first_behind + behind;
     let first_data = xattr_block + layout::blocks(len64(shared.bytes().len()));
     let blocks = first_data + tree.blocks;
-    let block = |n: u64| -> Outcome<u32> {
-        u32::try_from(n).or_else(|_| NoImage::because("an image of more than 16 TiB"))
-    };
+    let block = |n: u64| u32::try_from(n).or_else(|_| NoImage::because("an image of more than 16 TiB"));
     let superblock = Superblock {
         root_nid: u16::try_from(tree.inodes.first().map_or(0, |root| root.at / SLOT)).unwrap_or(u16::MAX),
         inodes: len64(tree.inodes.len()),
