@@ -42,11 +42,14 @@ fn a_disk_of_version_1_is_whole_and_says_what_it_said() {
     let stage = Stage::new();
     let path = disk();
     let path = path.to_str().unwrap();
-    stage.run(["verify", "--full", "--allow-unsigned", path]).code(0);
+    stage.run(["verify", "--full", path]).code(0);
     let info = stage.run(["--json", "info", path]).code(0).json();
     assert_as_kept("root", &format!("{}\n", info["root"].as_str().unwrap()));
     assert_as_kept("ls", &stage.run(["ls", "--long", path]).code(0).out);
-    assert_as_kept("ls-files", &stage.run(["ls", "--files", path]).code(0).out);
+    assert_as_kept(
+        "ls-files",
+        &stage.run(["ls", "--long", path, "files/"]).code(0).out,
+    );
     assert_as_kept("log", &stage.run(["log", path]).code(0).out);
     // Every file of it, as it was written.
     assert_as_kept(

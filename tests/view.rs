@@ -470,14 +470,18 @@ fn a_number_that_leads_nowhere_is_stale_and_not_another_s_node() {
 fn a_layer_s_image_has_its_marks_as_overlayfs_takes_them() {
     let id = Sha256::of(b"layer");
     let lines = [
-        "f a/implied/file",
-        "h a/again a/implied/file",
+        "d a",
+        "d a/below",
+        "f a/below/file",
+        "h a/again a/below/file",
         "d full",
         "o full",
         "f full/new",
         "d gone",
         "w gone/one",
         "w gone/other",
+        "d nowhere",
+        "d nowhere/opaque",
         "o nowhere/opaque",
         "w nowhere/opaque/too",
     ];
@@ -490,8 +494,8 @@ fn a_layer_s_image_has_its_marks_as_overlayfs_takes_them() {
             "",
             "a",
             "a/again",
-            "a/implied",
-            "a/implied/file",
+            "a/below",
+            "a/below/file",
             "full",
             "full/new",
             "gone",
@@ -522,30 +526,29 @@ fn a_layer_s_image_has_its_marks_as_overlayfs_takes_them() {
     assert_eq!(marks("gone"), "trusted.overlay.origin= user.a=1");
     assert_eq!(
         marks("nowhere/opaque"),
-        "trusted.overlay.opaque=y trusted.overlay.origin="
+        "trusted.overlay.opaque=y trusted.overlay.origin= user.a=1"
     );
-    for (path, mode) in [("a", 0o040_755), ("nowhere", 0o040_755), ("full", 0o040_750)] {
-        assert_eq!(found[path].mode, mode, "{path}");
-    }
-    for (path, owner) in [("", (0, 0)), ("nowhere/opaque", (0, 0)), ("full", (7, 8))] {
-        assert_eq!(found[path].owner, owner, "{path}");
+    // The root alone has no entry, and yet is one.
+    for (path, mode, owner) in [
+        ("", 0o040_755, (0, 0)),
+        ("nowhere", 0o040_750, (7, 8)),
+        ("full", 0o040_750, (7, 8)),
+    ] {
+        assert_eq!((found[path].mode, found[path].owner), (mode, owner), "{path}");
     }
     // What came with the layer and would steer an overlay is not in it.
-    let file = &found["a/implied/file"];
+    let file = &found["a/below/file"];
     assert_eq!((file.xattrs.len(), file.nlink, file.mtime), (0, 2, (-5, 6)));
     assert_eq!(
         (file.nid, file.data.as_slice()),
-        (found["a/again"].nid, &b"a/implied/file"[..])
+        (found["a/again"].nid, &b"a/below/file"[..])
     );
 }
 
 #[test]
 fn layers_are_listed_by_diff_id_each_once_and_nothing_is_made_for_it() {
-    let (whole, outside, all_hidden) = (
-        Sha256::of(b"whole"),
-        Sha256::of(b"outside"),
-        Sha256::of(b"hidden"),
-    );
+    let [whole, outside, all_hidden, implied] =
+        [b"whole  ", b"outside", b"hidden ", b"implied"].map(|name| Sha256::of(name));
     let disk = disk(|ingest| {
         let tree = layer(ingest, &["f file"]);
         // One folder of several; two blobs of one diffID, of which the second would say something else.
@@ -562,6 +565,7 @@ fn layers_are_listed_by_diff_id_each_once_and_nothing_is_made_for_it() {
         ingest.put_layer(&whole, &blobs[second], &layer(ingest, &["f other"]));
         ingest.put_layer(&outside, &blobs[0], &layer(ingest, &["h here below/there"]));
         ingest.put_layer(&all_hidden, &blobs[0], &layer(ingest, &["d /", "o /"]));
+        ingest.put_layer(&implied, &blobs[0], &layer(ingest, &["f deep/file"]));
     });
     let view = view(&disk);
     let folder = at(&view, "layers/sha256").unwrap().number;
@@ -587,7 +591,7 @@ fn layers_are_listed_by_diff_id_each_once_and_nothing_is_made_for_it() {
             all.push((format!("layers/sha256/{name}/{image}"), number));
         }
     }
-    assert_eq!(all.len(), 603);
+    assert_eq!(all.len(), 604);
     assert!(all.is_sorted_by(|a, b| a.0 < b.0));
     // A listing says nothing of what nobody asked for, and afterwards what was asked for.
     let shown = |id: &Sha256| {
@@ -609,7 +613,11 @@ fn layers_are_listed_by_diff_id_each_once_and_nothing_is_made_for_it() {
     assert_eq!((shown(&whole), size % 4096), ((size, true), 0));
     assert!(erofs::read(&bytes_of(&view, &image_of(&whole))).contains_key("file"));
     // What no image can be of is not found: at first with the reason, then without.
-    for (id, why) in [(&outside, "below/there"), (&all_hidden, "hides all")] {
+    for (id, why) in [
+        (&outside, "below/there"),
+        (&all_hidden, "hides all"),
+        (&implied, "deep has the metadata"),
+    ] {
         let hex = id.to_hex();
         let folder = at(&view, &format!("layers/sha256/{}", &hex[..2])).unwrap().number;
         let look = || view.lookup(folder, format!("{hex}.erofs").as_bytes());

@@ -106,6 +106,16 @@ const WHITEOUT: Metadata = Metadata {
 const MAJOR_MAX: u32 = 0xfff;
 const MINOR_MAX: u32 = 0xf_ffff;
 
+/// What a layer's root has that the layer has no entry for.
+const IMPLIED: Metadata = Metadata {
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+    mtime_sec: 0,
+    mtime_nsec: 0,
+    xattrs: Vec::new(),
+};
+
 /// True for what overlayfs takes its marks from: a medium must not steer the overlays of who mounts it.
 fn steers_an_overlay(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
@@ -208,6 +218,12 @@ impl Tree {
             return Ok(*known);
         }
         let (file_type, counts, body) = match &entry.node {
+            Node::Directory { marks, .. } if marks.implied => {
+                return NoImage::because(format!(
+                    "{} has the metadata that the layers below give it",
+                    entry.name
+                ));
+            }
             Node::Directory { subdirectories, .. } => {
                 let nlink = u32::try_from(subdirectories + 2).unwrap_or(u32::MAX);
                 (DIRECTORY, (nlink, 0, 0), Body::Directory(Names::default()))
@@ -271,11 +287,11 @@ impl Tree {
     }
 
     /// Meets every inode below `root`: those of one directory one after the other, so that a look at all of them reads few blocks.
-    fn walk(&mut self, root: &Directory) -> Outcome<()> {
+    fn walk(&mut self, root: &Directory, metadata: &Metadata) -> Outcome<()> {
         let nlink = u32::try_from(root.subdirectories() + 2).unwrap_or(u32::MAX);
         let top = self.add(
             DIRECTORY,
-            root.metadata(),
+            metadata,
             (nlink, 0, 0),
             Body::Directory(Names::default()),
         );
@@ -346,14 +362,16 @@ impl Inode {
 
 /// The image of a tree; `uuid` is what it calls itself.
 pub(super) fn made_of(rooted: &Rooted, uuid: [u8; 16]) -> Outcome<Made> {
-    let Marks { opaque, .. } = rooted.rootfs_marks();
+    let Marks { opaque, implied } = rooted.rootfs_marks();
     if opaque {
         return NoImage::because(
             "it hides all that is below, which overlayfs does not take from a layer's root",
         );
     }
     let mut tree = Tree::default();
-    tree.walk(rooted.rootfs())?;
+    let root = rooted.rootfs();
+    let metadata = if implied { IMPLIED } else { root.metadata().clone() };
+    tree.walk(root, &metadata)?;
     let time = tree.usual_time();
     let shared = Shared::of(tree.inodes.iter().flat_map(|inode| &inode.xattrs))?;
     // Where each inode is; directories' and long links' blocks are counted from the first behind all inodes.

@@ -7,6 +7,7 @@ use crate::blob::{FrameSource as _, Piece};
 use crate::error::Result;
 use crate::format::catalogue::Kind;
 use crate::format::content::Place;
+use crate::format::frame::FRAME_MAX;
 use crate::ids::{ChunkId, Sha256};
 use crate::medium::{Medium, MediumFile};
 use crate::pack::{self, Frame};
@@ -123,17 +124,23 @@ impl Disk {
         };
         let frames = &self.inner.frames;
         let list = super::BlobReader::new(Arc::clone(frames) as Arc<_>, leaf.size, leaf.content);
-        // What others have in the cache is not driven out.
+        // What others have in the cache is not driven out, and no list, whatever it says, has more read than that.
         let room = frames.figures().capacity / 2;
-        let (mut pieces, mut wanted, mut known, mut bytes) = (Vec::new(), Vec::new(), HashSet::new(), 0);
+        let (mut pieces, mut wanted, mut known) = (Vec::new(), Vec::new(), HashSet::new());
+        let (mut bytes, mut stored) = (0, 0);
         for piece in list.pieces(0) {
             let piece = piece?;
-            bytes += piece.end - piece.start;
-            if bytes > room {
-                break;
+            let place = piece.place;
+            if piece.is_zeros() || place.frame_bytes > FRAME_MAX {
+                continue;
             }
-            if known.insert((piece.place.pack, piece.place.frame)) {
-                wanted.push(piece.place);
+            bytes += piece.end - piece.start;
+            if known.insert((place.pack, place.frame)) {
+                stored += u64::from(place.frame_bytes);
+                wanted.push(place);
+            }
+            if bytes > room || stored > room || pieces.len() >= CHUNKS {
+                break;
             }
             pieces.push(piece);
         }
