@@ -21,8 +21,8 @@ pub use image::Image;
 pub struct NoImage(pub String);
 
 impl NoImage {
-    fn because<T, E: From<Self>>(why: impl Into<String>) -> std::result::Result<T, E> {
-        Err(E::from(Self(why.into())))
+    fn because<T>(why: impl Into<String>) -> Outcome<T> {
+        Err(Self(why.into()).into())
     }
 }
 

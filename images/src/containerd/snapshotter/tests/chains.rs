@@ -182,6 +182,7 @@ fn many_layers_above_a_chain_fit_the_kernels_page_as_containerd_shortens_them() 
     let moved = TestDisk {
         folder: node.folder.path().join("moved"),
         plugged: true.into(),
+        released: Mutex::default(),
     };
     moved.put("bottom", &[]);
     let Node { folder, disk, all } = node;
@@ -194,4 +195,90 @@ fn many_layers_above_a_chain_fit_the_kernels_page_as_containerd_shortens_them() 
             .unwrap()
             .starts_with(folder.path().join("moved"))
     );
+}
+
+#[test]
+fn a_chain_is_released_with_the_last_that_stands_on_it() {
+    let node = Node::new();
+    let none = Labels::new();
+    let (one, other) = (node.disk.put("one", &[]), node.disk.put("other", &[]));
+    assert!(node.ask(&one, "") && node.ask(&other, ""));
+    let chain = one.to_digest();
+    let released = |node: &Node| node.disk.released.lock().clone();
+    node.all.prepare("k1", &chain, &none).unwrap();
+    node.all.prepare("k2", &chain, &none).unwrap();
+    node.all.prepare("k3", "", &none).unwrap();
+    node.all.prepare("k4", &other.to_digest(), &none).unwrap();
+    node.layer("mine", &chain, "true");
+    node.all.view("v", "mine", &none).unwrap();
+    for name in ["k1", "k3", "v"] {
+        node.all.mounts("k2").unwrap();
+        node.all.remove(name).unwrap();
+        assert_eq!(released(&node), [], "{name}");
+    }
+    // What is counted is in the records.
+    let node = node.reopen();
+    refused!(node.all.prepare("k2", &chain, &none), AlreadyExists);
+    refused!(node.all.remove(&chain), Precondition);
+    assert_eq!(released(&node), []);
+    node.all.remove("k2").unwrap();
+    assert_eq!(released(&node), [one]);
+    // Committed snapshots are not mounted; what is made on them needs the chain again.
+    node.all.view("v", "mine", &none).unwrap();
+    assert_eq!(released(&node), []);
+    node.all.remove("v").unwrap();
+    node.all.remove("mine").unwrap();
+    assert_eq!(released(&node), [one]);
+    node.all.prepare("k5", &chain, &none).unwrap();
+    node.all.commit("last", "k5", &none, "").unwrap();
+    assert_eq!(released(&node), [one]);
+    node.all.remove("k4").unwrap();
+    assert_eq!(released(&node), [one, other]);
+}
+
+#[test]
+fn a_chain_that_could_not_be_stood_on_is_released() {
+    let node = Node::new();
+    let one = node.disk.put("one", &[]);
+    assert!(node.ask(&one, ""));
+    node.all.prepare("k", &one.to_digest(), &Labels::new()).unwrap();
+    node.disk.take_away(&one);
+    refused!(
+        node.all.prepare("k2", &one.to_digest(), &Labels::new()),
+        Unavailable
+    );
+    refused!(node.all.mounts("k"), Unavailable);
+    // The other one stands there still.
+    assert_eq!(*node.disk.released.lock(), []);
+    node.all.remove("k").unwrap();
+    assert_eq!(*node.disk.released.lock(), [one]);
+    node.disk.released.lock().clear();
+    refused!(
+        node.all.prepare("k2", &one.to_digest(), &Labels::new()),
+        Unavailable
+    );
+    assert_eq!(*node.disk.released.lock(), [one]);
+}
+
+#[test]
+fn no_chain_is_released_under_who_stands_on_it_however_many_come_and_go() {
+    let node = Node::new();
+    let one = node.disk.put("one", &[]);
+    assert!(node.ask(&one, ""));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (node, one) = (&node, &one);
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let key = format!("{thread}/{round}");
+                    node.all.prepare(&key, &one.to_digest(), &Labels::new()).unwrap();
+                    assert!(!node.disk.released.lock().contains(one), "{key}");
+                    node.all.mounts(&key).unwrap();
+                    assert!(!node.disk.released.lock().contains(one), "{key}");
+                    node.all.remove(&key).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(*node.disk.released.lock(), [one]);
 }
