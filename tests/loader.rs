@@ -124,6 +124,14 @@ impl Node {
         running
     }
 
+    /// Chains that are mounted as file systems of the kernel's.
+    fn mounted(&self, serving: &Running) -> usize {
+        let mounts = std::fs::read_to_string(format!("/proc/{}/mountinfo", serving.child.id())).unwrap();
+        let below = format!("{}/", self.stage.path("mnt.erofs").display());
+        let ours = |line: &&str| line.contains(" - erofs ") && line.contains(&below);
+        mounts.lines().filter(ours).count()
+    }
+
     fn said(&self) -> String {
         std::fs::read_to_string(self.stage.path("said")).unwrap_or_default()
     }
@@ -179,12 +187,7 @@ fn plugged_in(version: Version) {
     pod.wait_for(&container, "above\n");
     // Each chain is a file system of the kernel's, mounted once: the pause image's, and that of all the containers.
     let trees = node.stage.path("mnt.erofs");
-    let mounts = std::fs::read_to_string(format!("/proc/{}/mountinfo", serving.child.id())).unwrap();
-    let below = format!("{}/", trees.display());
-    let ours = mounts
-        .lines()
-        .filter(|line| line.contains(" - erofs ") && line.contains(&below));
-    assert_eq!(ours.count(), 2, "{mounts}");
+    assert_eq!(node.mounted(&serving), 2);
     run(
         &containerd,
         Runtime::Runc,
@@ -238,6 +241,152 @@ fn containerd_1_7_runs_the_disk_s_images_without_a_pull_and_writes_only_metadata
 #[test]
 fn containerd_2_runs_the_disk_s_images_without_a_pull_and_writes_only_metadata() {
     plugged_in(Version::V2);
+}
+
+/// Starts a container of the disk's image that stays.
+#[track_caller]
+fn start(containerd: &Containerd, id: &str) {
+    containerd
+        .try_ctr(&format!(
+            "-n k8s.io run -d --snapshotter holdall {BUSYBOX} {id} sleep 1000"
+        ))
+        .code(0);
+}
+
+/// Ends such a container and takes it away, with its snapshot.
+#[track_caller]
+fn take_away(containerd: &Containerd, id: &str) {
+    containerd.try_ctr(&format!("-n k8s.io tasks kill -s 9 {id}"));
+    until("the container has ended", || {
+        let tasks = containerd.try_ctr("-n k8s.io tasks ls").out;
+        !tasks
+            .lines()
+            .any(|line| line.contains(id) && line.contains("RUNNING"))
+    });
+    containerd.try_ctr(&format!("-n k8s.io tasks rm {id}"));
+    containerd
+        .try_ctr(&format!("-n k8s.io containers rm {id}"))
+        .code(0);
+}
+
+/// A chain is mounted once for all containers that start from it, and for as long as there is one.
+fn mounted_while_used(version: Version) {
+    if !version.is_ready() {
+        return;
+    }
+    let Some(node) = Node::new(&["pause", "busybox"]) else {
+        return;
+    };
+    let containerd = node.containerd(version);
+    let mut serving = node.serve(&containerd, &["--allow-unsigned"]);
+    let trees = node.stage.path("mnt.erofs");
+    let folders = || trees.read_dir().map_or(0, Iterator::count);
+    // containerd removes a snapshot's record first, and the snapshot when it collects garbage.
+    let goes = |serving: &Running| {
+        until("the chain's mount is gone", || {
+            (node.mounted(serving), folders()) == (0, 0)
+        });
+    };
+    let snapshots = |count: usize| {
+        until("the snapshot is collected", || {
+            let said = containerd.try_ctr("-n k8s.io snapshots --snapshotter holdall ls");
+            said.out.lines().filter(|line| line.contains("Active")).count() == count
+        });
+        std::thread::sleep(Duration::from_millis(500));
+    };
+    // Registered images are no reason.
+    assert_eq!((node.mounted(&serving), folders()), (0, 0));
+    for id in ["one", "two"] {
+        start(&containerd, id);
+        assert_eq!((node.mounted(&serving), folders()), (1, 1), "{id}");
+    }
+    take_away(&containerd, "one");
+    snapshots(1);
+    assert_eq!(node.mounted(&serving), 1);
+    containerd
+        .try_ctr("-n k8s.io tasks exec --exec-id look two cat /etc/motd")
+        .code(0)
+        .says("above");
+    take_away(&containerd, "two");
+    goes(&serving);
+    run(&containerd, Runtime::Runc, "again", "cat /etc/motd")
+        .code(0)
+        .says("above");
+    goes(&serving);
+
+    // Somebody stands in it: then it goes with the next one.
+    start(&containerd, "three");
+    let chain = trees.read_dir().unwrap().next().unwrap().unwrap().path();
+    let mut stander = std::process::Command::new("sleep")
+        .arg("1000")
+        .current_dir(chain)
+        .spawn()
+        .unwrap();
+    take_away(&containerd, "three");
+    snapshots(0);
+    assert_eq!(node.mounted(&serving), 1);
+    run(&containerd, Runtime::Runc, "busy", "cat /etc/motd")
+        .code(0)
+        .says("above");
+    snapshots(0);
+    assert_eq!(node.mounted(&serving), 1);
+    stander.kill().unwrap();
+    stander.wait().unwrap();
+    run(&containerd, Runtime::Runc, "left", "cat /etc/motd")
+        .code(0)
+        .says("above");
+    goes(&serving);
+
+    // Killed under a container: what that has is dead, and others have it anew.
+    start(&containerd, "four");
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    serving = node.serve(&containerd, &["--allow-unsigned"]);
+    assert_eq!(node.mounted(&serving), 0);
+    start(&containerd, "five");
+    assert_eq!(node.mounted(&serving), 1);
+    take_away(&containerd, "four");
+    snapshots(1);
+    assert_eq!(node.mounted(&serving), 1);
+    containerd
+        .try_ctr("-n k8s.io tasks exec --exec-id look five cat /etc/motd")
+        .code(0)
+        .says("above");
+    take_away(&containerd, "five");
+    goes(&serving);
+
+    // Many come and go at once.
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let containerd = &containerd;
+            scope.spawn(move || {
+                for round in 0..4 {
+                    let id = format!("many-{thread}-{round}");
+                    run(containerd, Runtime::Runc, &id, "cat /etc/motd")
+                        .code(0)
+                        .says("above");
+                }
+            });
+        }
+    });
+    goes(&serving);
+    assert_eq!(serving.stop(), 0, "{}", node.said());
+    assert!(!trees.exists());
+}
+
+#[test]
+fn under_containerd_1_6_a_chain_is_mounted_once_and_while_it_is_used() {
+    mounted_while_used(Version::V1_6);
+}
+
+#[test]
+fn under_containerd_1_7_a_chain_is_mounted_once_and_while_it_is_used() {
+    mounted_while_used(Version::V1_7);
+}
+
+#[test]
+fn under_containerd_2_a_chain_is_mounted_once_and_while_it_is_used() {
+    mounted_while_used(Version::V2);
 }
 
 /// Writes in a container, and makes a snapshot of it that others can start from.
