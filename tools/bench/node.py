@@ -75,28 +75,30 @@ class Node:
             sys.exit("bench: containerd does not start: " + (f / "log").read_text()[-2000:])
         self.serving = None
 
-    def plug(self, disk, image=None, named=False):
+    def plug(self, disk, image=None, named=False, again=False):
         """Starts `holdall serve` and waits until this image is registered, which serve may be told to do first, or all are: the moments of both.
 
-        A serve that ends because containerd has not found the socket yet is started again, as a unit would be; the clock runs on.
+        Again: the one before is ended, and all are known. A serve that ends because containerd has not found the socket yet is started again, as a unit would be; the clock runs on.
         """
         cmd = [bench.HOLDALL, "serve", disk, "--listen", "127.0.0.1:0", "--mount", self.mount, "--snapshotter", self.folder / "holdall.sock", "--containerd", self.sock]
         cmd += ["--namespace", "default", "--state", self.state, "--allow-unsigned", *(["--first", image] if named else [])]
+        if again:
+            end(self.serving)
         start = time.perf_counter()
         while True:
             log = self.folder / "holdall.log"
             with open(log, "w") as to:
                 self.serving = subprocess.Popen([str(c) for c in cmd], stdout=subprocess.PIPE, stderr=to, text=True)
-            if moment := until(self.serving, f"{image}  registered" if image else self.all(), None):
+            if moment := until(self.serving, f"{image}  registered" if image else self.all(again), None):
                 return start, moment
             self.serving.wait()
             if "unavailable" not in log.read_text() or time.perf_counter() - start > 60:
                 sys.exit("bench: holdall serve ended: " + log.read_text()[-2000:])
             print("bench: holdall serve ended and is started again: " + log.read_text()[-300:].strip(), file=sys.stderr, flush=True)
 
-    def all(self):
+    def all(self, again=False):
         n = len(bench.tags())
-        return f"{n} images: {n} registered"
+        return f"{n} images: {0 if again else n} registered"
 
     def rest(self):
         """Waits until all images are registered."""
@@ -108,10 +110,10 @@ class Node:
     def load(self, archive):
         call(*self.ctr("images", "import", "--base-name", "bench", "--snapshotter", "overlayfs", archive))
 
-    def first(self, name, snapshotter):
+    def first(self, name, snapshotter, runs=RUNS, says=SAYS):
         """Runs a container: the moment at which it has printed."""
-        p = subprocess.Popen(self.ctr("run", "--rm", "--snapshotter", snapshotter, name, "first", "sh", "-c", RUNS), stdout=subprocess.PIPE, text=True)
-        moment = until(p, SAYS, "ctr run")
+        p = subprocess.Popen(self.ctr("run", "--rm", "--snapshotter", snapshotter, name, "first", "sh", "-c", runs), stdout=subprocess.PIPE, text=True)
+        moment = until(p, says, "ctr run")
         p.stdout.read(), p.wait()
         return moment
 
@@ -209,13 +211,13 @@ def medium(image, slow):
             end(process)
 
 
-def make_medium(disk, file):
-    """A file system with the disk and the image's archive on it, in a file."""
-    image = bench.work / "medium.img"
+def filesystem(image, holds):
+    """A file system with copies of these files and folders on it, by name, in a file."""
     if not image.exists():
         folder = bench.work / "medium.made"
-        shutil.copytree(disk, folder / "disk")
-        shutil.copy(file, folder / "image.tar")
+        folder.mkdir()
+        for name, path in holds.items():
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / name)
         call("mkfs.ext4", "-q", "-d", folder, image, f"{int(bench.size_of(folder) * 1.1) // 2**20 + 64}M")
         shutil.rmtree(folder)
         os.sync()
@@ -225,7 +227,7 @@ def make_medium(disk, file):
 def first_run(disk):
     """From plugging in until a container has printed, and what that reads from the medium; as the medium is, and slow."""
     alone = archive([IMAGE], bench.work / "image.tar")
-    image = make_medium(disk, alone)
+    image = filesystem(bench.work / "medium.img", {"disk": disk, "image.tar": alone})
     repo = f"localhost/{bench.LAYOUT.name}:{IMAGE}"
 
     def ours(folder, reads, named):
