@@ -83,8 +83,8 @@ class Overlay:
     """One layer laid over the chain before it (None: over nothing)."""
     def __init__(self, below, below_groups, layer):
         self.below, self.layer, self.base = below, layer, below_groups
-        self.new_groups, self.redirected, self.added = {}, [], 0
-        self.outside = {}                          # path of an outside link -> the entry that it is to be
+        self.new_groups, self.through, self.added = {}, [], 0
+        self.outside = {}                          # id of an outside link -> the entry that it is to be
         self.find_outside()
         self.offset = self.base + self.added
         self.groups = self.offset + len(layer.groups)
@@ -92,50 +92,40 @@ class Overlay:
     def result(self):
         """`rootfs` of the chain."""
         below = self.with_groups(self.below, ()) if self.new_groups else self.below
-        top = self.lay(below, self.layer.rootfs, ())
-        for path, entry in self.redirected:
-            top = self.lay_at(top, list(path), entry)
+        top, waiting = self.lay(below, self.layer.rootfs, ()), []
+        while self.through or waiting:
+            # What is in an implied directory over a symbolic link goes where the link leads, after all else; of several the last first.
+            waiting += sorted(self.through, key=lambda pair: by_level(pair[0]))
+            self.through = []
+            path, entry = waiting.pop()
+            top = self.lay_at(top, self.leads_to(top, path), (), entry)
         return top
 
     def find_outside(self):
-        for _, path, entry in self.layer.walk():
-            if entry.node == OUTSIDE:
-                names = path[1:] + (entry.name,)
-                where, target = self.resolve(entry.target.split(b"/"))
-                if target.group == 0 and where not in self.new_groups:
-                    self.added += 1
-                    self.new_groups[where] = self.base + self.added
-                group = target.group or self.new_groups[where]
-                self.outside[names] = target.copy(name=entry.name, group=group)
+        found = [(path + (entry.name,), entry) for _, path, entry in self.layer.walk() if entry.node == OUTSIDE]
+        for _, entry in sorted(found, key=lambda pair: by_level(pair[0])):
+            where, target = self.one_name(entry.target.split(b"/"))
+            if target.group == 0 and where not in self.new_groups:
+                self.added += 1
+                self.new_groups[where] = self.base + self.added
+            group = target.group or self.new_groups[where]
+            self.outside[id(entry)] = target.copy(name=entry.name, group=group)
 
-    def resolve(self, names, last=False):
-        """Where a path leads to in the chain before: its own names and the entry. The last name is followed if `last` says so."""
+    def one_name(self, names):
+        """Where an outside link's path leads to in the chain before: its own names and the entry. A link at the end is not followed."""
         if self.below is None:
-            raise NoChain("an outside link, or an implied directory over a link, in the first layer")
-        at, rest, followed = [self.below], list(names), 0
-        while rest:
-            name = rest.pop(0)
-            if name in (b"", b"."):
-                continue
-            if name == b"..":
-                at = at[:-1] if len(at) > 1 else at
-                continue
-            if not at[-1].is_folder():
-                raise NoChain("%s: leads through what is no directory" % names)
-            entry = next((e for e in at[-1].folder.entries() if e.name == name), None)
-            if entry is None:
-                raise NoChain("%s: leads to nothing" % names)
-            if entry.node == LINK and (rest or last):
-                followed += 1
-                if followed > 40:
-                    raise NoChain("%s: leads in circles" % names)
-                rest = entry.target.split(b"/") + rest
-                at = [self.below] if entry.target[:1] == b"/" else at
-                continue
-            at.append(entry)
-        if at[-1].is_folder() and not last:
-            raise NoChain("%s: leads to a directory" % names)
-        return tuple(entry.name for entry in at[1:]), at[-1]
+            raise NoChain("an outside link in the first layer")
+        at = follow(self.below, names, False)
+        if at[-1][1] is None or at[-1][1].is_folder():
+            raise NoChain("%s: leads to nothing, or to a directory" % b"/".join(names))
+        return tuple(name for name, _ in at[1:]), at[-1][1]
+
+    def leads_to(self, top, path):
+        """The names of the directory that a symbolic link leads to; those at the end need not be there."""
+        at = follow(top, path, True)
+        if at[-1][1] is not None and not at[-1][1].is_folder():
+            raise NoChain("%s: an implied directory over a link to what is none" % b"/".join(path))
+        return [name for name, _ in at[1:]]
 
     def with_groups(self, folder, path):
         """The chain before, where names that get a group have it."""
@@ -163,28 +153,53 @@ class Overlay:
         if entry.node == WHITEOUT:
             result.pop(entry.name, None)
         elif entry.node == OUTSIDE:
-            result[entry.name] = self.outside[path]
+            result[entry.name] = self.outside[id(entry)]
         elif not entry.is_folder():
             result[entry.name] = entry.copy(group=entry.group + self.offset) if entry.group else entry
-        elif old is not None and old.node == LINK and entry.node == MARKED and entry.marks & IMPLIED:
-            where, target = self.resolve(list(path), True)
-            if not target.is_folder():
-                raise NoChain("%s: an implied directory over a link to what is none" % b"/".join(path))
-            self.redirected.append((where, entry))
-        elif old is not None and not old.is_folder() and entry.node == MARKED and entry.marks & IMPLIED:
-            raise NoChain("%s: an implied directory over a file" % b"/".join(path))
-        else:
+        elif old is None or old.is_folder() or not (entry.node == MARKED and entry.marks & IMPLIED):
             result[entry.name] = self.lay(old if old is not None and old.is_folder() else None, entry, path)
+        elif old.node == LINK:
+            self.through.append((path, entry))
+        else:
+            raise NoChain("%s: an implied directory over a file" % b"/".join(path))
 
-    def lay_at(self, top, path, entry):
-        """What is in an implied directory over a symbolic link goes where the link leads."""
-        if not path:
-            return self.lay(top, entry.copy(name=top.name), ())
-        entries, name = {e.name: e for e in top.folder.entries()}, path[0]
-        if name not in entries or not entries[name].is_folder():
-            raise NoChain("an implied directory over a link to what the layer takes away")
-        entries[name] = self.lay_at(entries[name], path[1:], entry)
-        return top.copy(folder=made(entries.values(), True))
+    def lay_at(self, folder, names, path, entry):
+        """Lays `entry`, under another name, over the directory that `names` lead to; what is missing on the way is made."""
+        if not names:
+            return self.lay(folder, entry.copy(name=folder.name), path)
+        entries, name = {e.name: e for e in folder.folder.entries()}, names[0]
+        if name not in entries:
+            entries[name] = Entry(name, IMPLIED_META, FOLDER)
+            entries[name].folder = made([], False)
+        entries[name] = self.lay_at(entries[name], names[1:], path + (name,), entry)
+        return folder.copy(folder=made(entries.values(), True))
+
+def by_level(path):
+    """Level by level, and in each in the tree's order."""
+    return len(path), path
+
+def follow(top, names, last):
+    """What a path leads to, symbolic links followed beneath `top`: a link at its end if `last`. [(name, entry; None where nothing is)]."""
+    at, rest, followed = [(b"", top)], list(names), 0
+    while rest:
+        name, entry = rest.pop(0), at[-1][1]
+        if name in (b"", b"."):
+            continue
+        if name == b"..":
+            at = at[:-1] if len(at) > 1 else at
+            continue
+        if entry is not None and not entry.is_folder():
+            raise NoChain("%s: leads through what is no directory" % b"/".join(names))
+        entry = entry and next((e for e in entry.folder.entries() if e.name == name), None)
+        if entry is not None and entry.node == LINK and (rest or last):
+            followed += 1
+            if followed > (41 if last else 40):
+                raise NoChain("%s: leads round in a circle" % b"/".join(names))
+            rest = entry.target.split(b"/") + rest
+            at = at[:1] if entry.target[:1] == b"/" else at
+        else:
+            at.append((name, entry))
+    return at
 
 def same_tree(stored, merged, path=()):
     """None, or where a stored chain differs from the one that was made."""

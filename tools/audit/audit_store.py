@@ -57,7 +57,7 @@ class Store:
     def __init__(self, disk, packs):
         self.disk, self.packs, self.files = disk, packs, {}
         self.cache, self.cached, self.pages = OrderedDict(), 0, {}
-        self.decoded = self.deltas = 0
+        self.led_to = set()                        # frames that a chunk's place led to
 
     def path(self, pack):
         return self.disk.path("packs", "%06d.pack" % pack)
@@ -108,7 +108,6 @@ class Store:
             need(blake3(plain[at:at + size]) == digest, place, "the chunk at %d: mismatch" % at)
             starts[at] = digest, size
             at += size
-        self.decoded += 1
         return Frame(pack, offset, length, head.codec, head.kind, head.hash, head.base, starts, plain)
 
     def undo_delta(self, head, stored, own, place):
@@ -116,13 +115,13 @@ class Store:
         base = self.frame(*head.where, base=True)
         need(base.hash == head.base, place, "the base is another frame than the one named")
         need(base.kind == head.kind, place, "the base is of another kind")
-        self.deltas += 1
         return decompress(stored, head.plain, 1 << 21, base.plain, place)
 
     def chunk(self, place, digest, length):
         """Section 8, reader's rule: the bytes of a chunk by its place."""
         pack, offset, size, inside = struct.unpack("<4I", place)
         frame = self.frame(pack, offset, size)
+        self.led_to.add((pack, offset))
         need(frame.starts.get(inside) == (digest, length), self.where(pack, offset), "no chunk %s of %d bytes at %d" % (digest.hex(), length, inside))
         return frame.plain[inside:inside + length]
 
