@@ -57,8 +57,6 @@ class LayerTree:
             need(position == start + len(entries), where, "is not where it is counted")
             entries.append(entry)
             need(entry.node != FILE or entry.sha256 == ZERO, where, "SHA-256 in the tree of a layer")
-            if entry.node in (WHITEOUT, OUTSIDE) or entry.node == MARKED and entry.marks & IMPLIED:
-                need(entry.meta == IMPLIED_META, where, "a mark with metadata")
             need(entry.node != LINK or entry.meta[0] == 0o777, where, "a symbolic link of mode %o" % entry.meta[0])
             need(not any(b".overlay." in name for name, _ in entry.meta[5]) or not any(
                 name.split(b".", 1)[1].startswith(b"overlay.") for name, _ in entry.meta[5]), where, "an attribute of overlayfs")
@@ -145,7 +143,7 @@ class Overlay:
         result = {} if old is None or opaque else {entry.name: entry for entry in old.folder.entries()}
         for entry in new.folder.entries():
             self.lay_entry(result, entry, path + (entry.name,))
-        meta = old.meta if old is not None and implied else new.meta
+        meta = new.meta if not implied else old.meta if old is not None else IMPLIED_META
         return new.copy(meta=meta, node=FOLDER, marks=None, folder=made(result.values(), True))
 
     def lay_entry(self, result, entry, path):
@@ -429,7 +427,7 @@ class Recipe:
         layer = tar = 0
         for i, part in enumerate(self.parts):
             where = "%s, part %d" % (self.where, i)
-            need(part.end > layer and part.tar >= tar, where, "parts do not ascend")
+            need(part.end >= layer and part.tar >= tar, where, "parts do not ascend")
             need(part.end - layer <= MAX_PART and part.tar - tar <= MAX_PART_TAR, where, "is too long")
             need(part.offset + part.length <= self.tables, where, "its bytes lie behind the map")
             need(part.encoder <= len(self.encoders) and not part.bits & 0x78, where, "names no encoder, or bits that are none")
@@ -542,7 +540,7 @@ class Skeleton:
             if kind == 0:
                 piece = [columns[3].take(count)]
             elif kind == 3:
-                piece = [self.header(count, columns, steps, at, i, where)]
+                piece = [self.header(count, columns, steps[at + 1:at + 2], where)]
             elif kind == 4:
                 piece = [bytes(count)]
                 need(count <= STRETCH, where, "more zeros than a stretch has")
@@ -569,25 +567,17 @@ class Skeleton:
         steps, *columns = [c.take(length) for length in lengths]
         return varints(steps, where), [Cursor(column, where) for column in columns]
 
-    def header(self, bits, columns, steps, at, i, where):
-        """Kind 3: a tar header of 512 bytes."""
+    def header(self, bits, columns, behind, where):
+        """Kind 3: a tar header of 512 bytes. `behind`: the next step, which says the file's size where bit 0 is set."""
         need(bits in (2, 3), where, "a header with bits %d" % bits)
+        need(bits == 2 or behind and behind[0] & 7 == 1, where, "no file begins behind a header that has its size")
         names, fields, rests, _ = columns
         front = names.take(100) + fields.take(24)
-        size = b"%011o\0" % self.next_size(steps, at, i, where) if bits & 1 else fields.take(12)
+        size = b"%011o\0" % (behind[0] >> 3) if bits & 1 else fields.take(12)
         need(len(size) == 12, where, "a size that eleven octal digits do not hold")
         front, back = front + size + fields.take(12), rests.take(356)
         total = sum(front) + 8 * 32 + sum(back)
         return front + b"%06o\0 " % total + back
-
-    def next_size(self, steps, at, i, where):
-        """The size of the file that begins behind a header: in this stretch, or in the next."""
-        for step in steps[at + 1:]:
-            if step & 7 == 1:
-                return step >> 3
-        following = [numbers[0] for numbers in self.maps[i + 1:] if numbers]
-        need(following, where, "no file begins behind a header that has its size")
-        return self.entries[following[0]].size
 
 def check_recipe(store, leaf, entries, diff_id):
     """A layer's recipe: its tables, its outboard, and the tar that skeleton and files make. Returns the recipe."""
