@@ -7,7 +7,7 @@ import hashlib, os, re, zlib
 import zstandard
 
 import audit_erofs
-from audit_layers import Images, LayerTree, Recipe, chain_tree, check_chains, check_hot_list, check_recipe, check_root_file_systems, layer_tree
+from audit_layers import Images, LayerTree, chain_tree, check_chains, check_hot_list, check_recipe, check_root_file_systems, layer_tree
 from audit_store import FILE, Folder, Store, check_file, check_tables, walk
 from holdall_audit import ZERO, Fault, fast_blake3, need, printable
 

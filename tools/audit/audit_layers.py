@@ -3,11 +3,11 @@
 Part of holdall_audit.py. A tree is read whole; a chain is made again from the layers' trees and compared with the one
 that is stored; a recipe's tar is made of the skeleton and the tree's files, and has the SHA-256 that the layer's name says.
 """
-import hashlib, json, struct
+import hashlib, json, struct, zlib
 from collections import namedtuple
 
-from audit_store import FILE, FOLDER, LINK, MARKED, OUTSIDE, SPECIAL, WHITEOUT, Entry, Folder, walk
-from holdall_audit import END, IV, PARENT, START, TOP, ZERO, Content, Fault, Fields, compress, need, sha256, split, utf8
+from audit_store import FILE, FOLDER, LINK, MARKED, OUTSIDE, WHITEOUT, Entry, Folder, walk
+from holdall_audit import IV, PARENT, TOP, ZERO, Fault, Fields, compress, fast_blake3, need, split, utf8
 
 MAX_GROUPS = 1 << 24
 OPAQUE, IMPLIED = 1, 2
@@ -336,7 +336,6 @@ def chain_tree(store, leaf):
 
 def check_hot_list(store, leaf, entries):
     """Each chunk is one of a file of the chain, none stands twice; the leaf's hashes. Returns (number of chunks, frames)."""
-    from holdall_audit import fast_blake3
     where, known = "hot list " + leaf.name, set()
     for entry in entries:
         if entry.node == FILE and entry.content.tag == 2:
@@ -581,7 +580,6 @@ class Skeleton:
 
 def check_recipe(store, leaf, entries, diff_id):
     """A layer's recipe: its tables, its outboard, and the tar that skeleton and files make. Returns the recipe."""
-    import zlib
     where = "recipe of `%s`" % leaf.name
     content = leaf.content
     data = store.whole(content.recipe, content.size, leaf.places[0], 1 << 32, where)
