@@ -6,7 +6,7 @@ disk shows, byte for byte.
 import stat, struct
 from collections import Counter
 
-from audit_layers import OPAQUE
+from audit_layers import IMPLIED, OPAQUE
 from audit_store import FILE, LINK, MARKED, OUTSIDE, SPECIAL, WHITEOUT
 
 BLOCK, FIRST = 4096, 1152
@@ -54,6 +54,10 @@ class Inode:
                 marks.append((b"trusted.overlay.origin", b""))
             if parent is None and entry.node == MARKED and entry.marks & OPAQUE:
                 raise NoImage("an opaque `rootfs`")
+            if parent is None and entry.node == MARKED:
+                self.mode, self.owner, self.group, self.time, self.attributes = stat.S_IFDIR | 0o755, 0, 0, (0, 0), ()
+            elif entry.node == MARKED and entry.marks & IMPLIED:
+                raise NoImage("an implied directory `%s`" % entry)
             self.attributes = tuple(sorted((*self.attributes, *marks)))
 
 def attribute(name, value):
