@@ -77,6 +77,24 @@ fn assert_images_as_mounted(said: &str, mount: &Path) -> usize {
     images.len()
 }
 
+#[test]
+fn the_kept_disk_of_version_1_is_read_whole() {
+    if !can_read_all() {
+        return;
+    }
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/media/v1");
+    let signers = kept.join("allowed_signers");
+    let more = ["--allowed-signers", signers.to_str().unwrap(), "--need", "2"];
+    let said = holds("full", &kept.join("disk"), &more);
+    for what in [
+        "2 distinct keys count",
+        "so do their 3 leaves",
+        "hot lists   2 of 8 chunks",
+    ] {
+        assert!(said.contains(what), "{what}: {said}");
+    }
+}
+
 /// The script on the smallest image of the corpus and on its largest chain: all of it in Python takes too long for a test.
 #[test]
 fn images_of_the_corpus_are_what_the_auditors_script_makes() {

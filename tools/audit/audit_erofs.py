@@ -6,7 +6,7 @@ disk shows, byte for byte.
 import stat, struct
 from collections import Counter
 
-from audit_layers import OPAQUE
+from audit_layers import IMPLIED, OPAQUE
 from audit_store import FILE, LINK, MARKED, OUTSIDE, SPECIAL, WHITEOUT
 
 BLOCK, FIRST = 4096, 1152
@@ -28,8 +28,9 @@ class Inode:
     def __init__(self, entry, parent):
         self.entry, self.parent, self.names, self.rdev, self.data, self.children = entry, parent, 1, 0, None, None
         self.shared, self.own, self.size, self.behind, self.tail, self.block = [], b"", 0, 0, b"", 0
-        mode, self.owner, self.group, seconds, nanoseconds, self.attributes = entry.meta
+        mode, self.owner, self.group, seconds, nanoseconds, attributes = entry.meta
         self.time = seconds, nanoseconds
+        self.attributes = tuple(pair for pair in attributes if not pair[0].startswith((b"trusted.overlay.", b"user.overlay.")))
         if entry.node == WHITEOUT:
             self.kind, self.mode, self.owner, self.group, self.time, self.attributes = 3, stat.S_IFCHR, 0, 0, (0, 0), ()
         elif entry.node == SPECIAL:
@@ -37,9 +38,9 @@ class Inode:
             self.mode = bits | mode
             if entry.device[0] <= 2:
                 _, major, minor = entry.device
-                self.rdev = minor & 255 | major << 8 | (minor & ~255) << 12
-                if self.rdev >> 32:
+                if major >= 1 << 12 or minor >= 1 << 20:
                     raise NoImage("a device of number %d:%d" % (major, minor))
+                self.rdev = minor & 255 | major << 8 | (minor & ~255) << 12
         elif entry.node == LINK:
             self.kind, self.mode, self.data, self.size = 7, stat.S_IFLNK | mode, entry.target, len(entry.target)
         elif entry.node == FILE:
@@ -48,8 +49,16 @@ class Inode:
             raise NoImage("an outside link")
         else:
             self.kind, self.mode = 2, stat.S_IFDIR | mode
-            if entry.node == MARKED and entry.marks & OPAQUE:
-                self.attributes = tuple(sorted((*self.attributes, (b"trusted.overlay.opaque", b"y"))))
+            marks = [(b"trusted.overlay.opaque", b"y")] if entry.node == MARKED and entry.marks & OPAQUE else []
+            if any(below.node == WHITEOUT for below in entry.folder.entries()):
+                marks.append((b"trusted.overlay.origin", b""))
+            if parent is None and entry.node == MARKED and entry.marks & OPAQUE:
+                raise NoImage("an opaque `rootfs`")
+            if parent is None and entry.node == MARKED:
+                self.mode, self.owner, self.group, self.time, self.attributes = stat.S_IFDIR | 0o755, 0, 0, (0, 0), ()
+            elif entry.node == MARKED and entry.marks & IMPLIED:
+                raise NoImage("an implied directory `%s`" % entry)
+            self.attributes = tuple(sorted((*self.attributes, *marks)))
 
 def attribute(name, value):
     """One attribute as it stands in an inode or in the shared area."""

@@ -7,7 +7,7 @@ import hashlib, os, re, zlib
 import zstandard
 
 import audit_erofs
-from audit_layers import Images, LayerTree, Recipe, chain_tree, check_chains, check_hot_list, check_recipe, check_root_file_systems, layer_tree
+from audit_layers import Images, LayerTree, chain_tree, check_chains, check_hot_list, check_recipe, check_root_file_systems, layer_tree
 from audit_store import FILE, Folder, Store, check_file, check_tables, walk
 from holdall_audit import ZERO, Fault, fast_blake3, need, printable
 
@@ -30,8 +30,8 @@ class Full:
         self.trees()
         self.recipes()
         self.images()
-        self.hot_lists()
         self.files()
+        self.hot_lists()
         return self.lines
 
     def frames(self):
@@ -111,12 +111,14 @@ class Full:
         self.say("chains", "%d are what their layers make, entry by entry" % made)
 
     def hot_lists(self):
-        count, chunks, own = 0, 0, set()
+        count, chunks, own, others = 0, 0, set(), set(self.store.led_to)
         trees = {leaf.name: leaf for leaf in self.of(7)}
         for leaf in self.of(10):
             entries = [entry for _, _, entry in chain_tree(self.store, trees[leaf.name]).walk()]
             number, frames = check_hot_list(self.store, leaf, entries)
             count, chunks, own = count + 1, chunks + number, own | frames
+        if own & others:
+            self.say("note", "places of something else lead into %d frames of hot lists, too" % len(own & others))
         self.say("hot lists", "%d of %d chunks, each of a file of its chain" % (count, chunks))
 
     def files(self):

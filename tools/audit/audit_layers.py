@@ -3,11 +3,11 @@
 Part of holdall_audit.py. A tree is read whole; a chain is made again from the layers' trees and compared with the one
 that is stored; a recipe's tar is made of the skeleton and the tree's files, and has the SHA-256 that the layer's name says.
 """
-import hashlib, json, struct
+import hashlib, json, struct, zlib
 from collections import namedtuple
 
-from audit_store import FILE, FOLDER, LINK, MARKED, OUTSIDE, SPECIAL, WHITEOUT, Entry, Folder, walk
-from holdall_audit import END, IV, PARENT, START, TOP, ZERO, Content, Fault, Fields, compress, need, sha256, split, utf8
+from audit_store import FILE, FOLDER, LINK, MARKED, OUTSIDE, WHITEOUT, Entry, Folder, walk
+from holdall_audit import IV, PARENT, TOP, ZERO, Fault, Fields, compress, fast_blake3, need, split, utf8
 
 MAX_GROUPS = 1 << 24
 OPAQUE, IMPLIED = 1, 2
@@ -57,8 +57,6 @@ class LayerTree:
             need(position == start + len(entries), where, "is not where it is counted")
             entries.append(entry)
             need(entry.node != FILE or entry.sha256 == ZERO, where, "SHA-256 in the tree of a layer")
-            if entry.node in (WHITEOUT, OUTSIDE) or entry.node == MARKED and entry.marks & IMPLIED:
-                need(entry.meta == IMPLIED_META, where, "a mark with metadata")
             need(entry.node != LINK or entry.meta[0] == 0o777, where, "a symbolic link of mode %o" % entry.meta[0])
             need(not any(b".overlay." in name for name, _ in entry.meta[5]) or not any(
                 name.split(b".", 1)[1].startswith(b"overlay.") for name, _ in entry.meta[5]), where, "an attribute of overlayfs")
@@ -83,8 +81,8 @@ class Overlay:
     """One layer laid over the chain before it (None: over nothing)."""
     def __init__(self, below, below_groups, layer):
         self.below, self.layer, self.base = below, layer, below_groups
-        self.new_groups, self.redirected, self.added = {}, [], 0
-        self.outside = {}                          # path of an outside link -> the entry that it is to be
+        self.new_groups, self.through, self.added = {}, [], 0
+        self.outside = {}                          # id of an outside link -> the entry that it is to be
         self.find_outside()
         self.offset = self.base + self.added
         self.groups = self.offset + len(layer.groups)
@@ -92,50 +90,40 @@ class Overlay:
     def result(self):
         """`rootfs` of the chain."""
         below = self.with_groups(self.below, ()) if self.new_groups else self.below
-        top = self.lay(below, self.layer.rootfs, ())
-        for path, entry in self.redirected:
-            top = self.lay_at(top, list(path), entry)
+        top, waiting = self.lay(below, self.layer.rootfs, ()), []
+        while self.through or waiting:
+            # What is in an implied directory over a symbolic link goes where the link leads, after all else; of several the last first.
+            waiting += sorted(self.through, key=lambda pair: by_level(pair[0]))
+            self.through = []
+            path, entry = waiting.pop()
+            top = self.lay_at(top, self.leads_to(top, path), (), entry)
         return top
 
     def find_outside(self):
-        for _, path, entry in self.layer.walk():
-            if entry.node == OUTSIDE:
-                names = path[1:] + (entry.name,)
-                where, target = self.resolve(entry.target.split(b"/"))
-                if target.group == 0 and where not in self.new_groups:
-                    self.added += 1
-                    self.new_groups[where] = self.base + self.added
-                group = target.group or self.new_groups[where]
-                self.outside[names] = target.copy(name=entry.name, group=group)
+        found = [(path + (entry.name,), entry) for _, path, entry in self.layer.walk() if entry.node == OUTSIDE]
+        for _, entry in sorted(found, key=lambda pair: by_level(pair[0])):
+            where, target = self.one_name(entry.target.split(b"/"))
+            if target.group == 0 and where not in self.new_groups:
+                self.added += 1
+                self.new_groups[where] = self.base + self.added
+            group = target.group or self.new_groups[where]
+            self.outside[id(entry)] = target.copy(name=entry.name, group=group)
 
-    def resolve(self, names, last=False):
-        """Where a path leads to in the chain before: its own names and the entry. The last name is followed if `last` says so."""
+    def one_name(self, names):
+        """Where an outside link's path leads to in the chain before: its own names and the entry. A link at the end is not followed."""
         if self.below is None:
-            raise NoChain("an outside link, or an implied directory over a link, in the first layer")
-        at, rest, followed = [self.below], list(names), 0
-        while rest:
-            name = rest.pop(0)
-            if name in (b"", b"."):
-                continue
-            if name == b"..":
-                at = at[:-1] if len(at) > 1 else at
-                continue
-            if not at[-1].is_folder():
-                raise NoChain("%s: leads through what is no directory" % names)
-            entry = next((e for e in at[-1].folder.entries() if e.name == name), None)
-            if entry is None:
-                raise NoChain("%s: leads to nothing" % names)
-            if entry.node == LINK and (rest or last):
-                followed += 1
-                if followed > 40:
-                    raise NoChain("%s: leads in circles" % names)
-                rest = entry.target.split(b"/") + rest
-                at = [self.below] if entry.target[:1] == b"/" else at
-                continue
-            at.append(entry)
-        if at[-1].is_folder() and not last:
-            raise NoChain("%s: leads to a directory" % names)
-        return tuple(entry.name for entry in at[1:]), at[-1]
+            raise NoChain("an outside link in the first layer")
+        at = follow(self.below, names, False)
+        if at[-1][1] is None or at[-1][1].is_folder():
+            raise NoChain("%s: leads to nothing, or to a directory" % b"/".join(names))
+        return tuple(name for name, _ in at[1:]), at[-1][1]
+
+    def leads_to(self, top, path):
+        """The names of the directory that a symbolic link leads to; those at the end need not be there."""
+        at = follow(top, path, True)
+        if at[-1][1] is not None and not at[-1][1].is_folder():
+            raise NoChain("%s: an implied directory over a link to what is none" % b"/".join(path))
+        return [name for name, _ in at[1:]]
 
     def with_groups(self, folder, path):
         """The chain before, where names that get a group have it."""
@@ -155,7 +143,7 @@ class Overlay:
         result = {} if old is None or opaque else {entry.name: entry for entry in old.folder.entries()}
         for entry in new.folder.entries():
             self.lay_entry(result, entry, path + (entry.name,))
-        meta = old.meta if old is not None and implied else new.meta
+        meta = new.meta if not implied else old.meta if old is not None else IMPLIED_META
         return new.copy(meta=meta, node=FOLDER, marks=None, folder=made(result.values(), True))
 
     def lay_entry(self, result, entry, path):
@@ -163,28 +151,53 @@ class Overlay:
         if entry.node == WHITEOUT:
             result.pop(entry.name, None)
         elif entry.node == OUTSIDE:
-            result[entry.name] = self.outside[path]
+            result[entry.name] = self.outside[id(entry)]
         elif not entry.is_folder():
             result[entry.name] = entry.copy(group=entry.group + self.offset) if entry.group else entry
-        elif old is not None and old.node == LINK and entry.node == MARKED and entry.marks & IMPLIED:
-            where, target = self.resolve(list(path), True)
-            if not target.is_folder():
-                raise NoChain("%s: an implied directory over a link to what is none" % b"/".join(path))
-            self.redirected.append((where, entry))
-        elif old is not None and not old.is_folder() and entry.node == MARKED and entry.marks & IMPLIED:
-            raise NoChain("%s: an implied directory over a file" % b"/".join(path))
-        else:
+        elif old is None or old.is_folder() or not (entry.node == MARKED and entry.marks & IMPLIED):
             result[entry.name] = self.lay(old if old is not None and old.is_folder() else None, entry, path)
+        elif old.node == LINK:
+            self.through.append((path, entry))
+        else:
+            raise NoChain("%s: an implied directory over a file" % b"/".join(path))
 
-    def lay_at(self, top, path, entry):
-        """What is in an implied directory over a symbolic link goes where the link leads."""
-        if not path:
-            return self.lay(top, entry.copy(name=top.name), ())
-        entries, name = {e.name: e for e in top.folder.entries()}, path[0]
-        if name not in entries or not entries[name].is_folder():
-            raise NoChain("an implied directory over a link to what the layer takes away")
-        entries[name] = self.lay_at(entries[name], path[1:], entry)
-        return top.copy(folder=made(entries.values(), True))
+    def lay_at(self, folder, names, path, entry):
+        """Lays `entry`, under another name, over the directory that `names` lead to; what is missing on the way is made."""
+        if not names:
+            return self.lay(folder, entry.copy(name=folder.name), path)
+        entries, name = {e.name: e for e in folder.folder.entries()}, names[0]
+        if name not in entries:
+            entries[name] = Entry(name, IMPLIED_META, FOLDER)
+            entries[name].folder = made([], False)
+        entries[name] = self.lay_at(entries[name], names[1:], path + (name,), entry)
+        return folder.copy(folder=made(entries.values(), True))
+
+def by_level(path):
+    """Level by level, and in each in the tree's order."""
+    return len(path), path
+
+def follow(top, names, last):
+    """What a path leads to, symbolic links followed beneath `top`: a link at its end if `last`. [(name, entry; None where nothing is)]."""
+    at, rest, followed = [(b"", top)], list(names), 0
+    while rest:
+        name, entry = rest.pop(0), at[-1][1]
+        if name in (b"", b"."):
+            continue
+        if name == b"..":
+            at = at[:-1] if len(at) > 1 else at
+            continue
+        if entry is not None and not entry.is_folder():
+            raise NoChain("%s: leads through what is no directory" % b"/".join(names))
+        entry = entry and next((e for e in entry.folder.entries() if e.name == name), None)
+        if entry is not None and entry.node == LINK and (rest or last):
+            followed += 1
+            if followed > (41 if last else 40):
+                raise NoChain("%s: leads round in a circle" % b"/".join(names))
+            rest = entry.target.split(b"/") + rest
+            at = at[:1] if entry.target[:1] == b"/" else at
+        else:
+            at.append((name, entry))
+    return at
 
 def same_tree(stored, merged, path=()):
     """None, or where a stored chain differs from the one that was made."""
@@ -323,7 +336,6 @@ def chain_tree(store, leaf):
 
 def check_hot_list(store, leaf, entries):
     """Each chunk is one of a file of the chain, none stands twice; the leaf's hashes. Returns (number of chunks, frames)."""
-    from holdall_audit import fast_blake3
     where, known = "hot list " + leaf.name, set()
     for entry in entries:
         if entry.node == FILE and entry.content.tag == 2:
@@ -414,7 +426,7 @@ class Recipe:
         layer = tar = 0
         for i, part in enumerate(self.parts):
             where = "%s, part %d" % (self.where, i)
-            need(part.end > layer and part.tar >= tar, where, "parts do not ascend")
+            need(part.end >= layer and part.tar >= tar, where, "parts do not ascend")
             need(part.end - layer <= MAX_PART and part.tar - tar <= MAX_PART_TAR, where, "is too long")
             need(part.offset + part.length <= self.tables, where, "its bytes lie behind the map")
             need(part.encoder <= len(self.encoders) and not part.bits & 0x78, where, "names no encoder, or bits that are none")
@@ -527,7 +539,7 @@ class Skeleton:
             if kind == 0:
                 piece = [columns[3].take(count)]
             elif kind == 3:
-                piece = [self.header(count, columns, steps, at, i, where)]
+                piece = [self.header(count, columns, steps[at + 1:at + 2], where)]
             elif kind == 4:
                 piece = [bytes(count)]
                 need(count <= STRETCH, where, "more zeros than a stretch has")
@@ -554,29 +566,20 @@ class Skeleton:
         steps, *columns = [c.take(length) for length in lengths]
         return varints(steps, where), [Cursor(column, where) for column in columns]
 
-    def header(self, bits, columns, steps, at, i, where):
-        """Kind 3: a tar header of 512 bytes."""
+    def header(self, bits, columns, behind, where):
+        """Kind 3: a tar header of 512 bytes. `behind`: the next step, which says the file's size where bit 0 is set."""
         need(bits in (2, 3), where, "a header with bits %d" % bits)
+        need(bits == 2 or behind and behind[0] & 7 == 1, where, "no file begins behind a header that has its size")
         names, fields, rests, _ = columns
         front = names.take(100) + fields.take(24)
-        size = b"%011o\0" % self.next_size(steps, at, i, where) if bits & 1 else fields.take(12)
+        size = b"%011o\0" % (behind[0] >> 3) if bits & 1 else fields.take(12)
         need(len(size) == 12, where, "a size that eleven octal digits do not hold")
         front, back = front + size + fields.take(12), rests.take(356)
         total = sum(front) + 8 * 32 + sum(back)
         return front + b"%06o\0 " % total + back
 
-    def next_size(self, steps, at, i, where):
-        """The size of the file that begins behind a header: in this stretch, or in the next."""
-        for step in steps[at + 1:]:
-            if step & 7 == 1:
-                return step >> 3
-        following = [numbers[0] for numbers in self.maps[i + 1:] if numbers]
-        need(following, where, "no file begins behind a header that has its size")
-        return self.entries[following[0]].size
-
 def check_recipe(store, leaf, entries, diff_id):
     """A layer's recipe: its tables, its outboard, and the tar that skeleton and files make. Returns the recipe."""
-    import zlib
     where = "recipe of `%s`" % leaf.name
     content = leaf.content
     data = store.whole(content.recipe, content.size, leaf.places[0], 1 << 32, where)

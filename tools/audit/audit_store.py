@@ -3,12 +3,12 @@
 Part of holdall_audit.py; needs the package `zstandard`. What is read from the medium is checked before it is handed on:
 a frame down to its chunks, a page against the hash that its reference has.
 """
-import os, struct
+import hashlib, os, struct
 from collections import OrderedDict, namedtuple
 
 import zstandard
 
-from holdall_audit import (MAX_CHUNK, MAX_FRAME, MAX_INLINE, MIN_FRAME, ZERO, Fault, Fields, Tree, blake3, check_format, need, read_tree, sha256)
+from holdall_audit import MAX_CHUNK, MAX_FRAME, MAX_INLINE, MIN_FRAME, ZERO, Content, Fault, Fields, blake3, fast_blake3, need, read_tree
 
 RAW, ZSTD, DELTA = 0, 1, 2
 PLAIN, PAGES, RECORDS = 0, 1, 2
@@ -57,7 +57,7 @@ class Store:
     def __init__(self, disk, packs):
         self.disk, self.packs, self.files = disk, packs, {}
         self.cache, self.cached, self.pages = OrderedDict(), 0, {}
-        self.decoded = self.deltas = 0
+        self.led_to = set()                        # frames that a chunk's place led to
 
     def path(self, pack):
         return self.disk.path("packs", "%06d.pack" % pack)
@@ -108,7 +108,6 @@ class Store:
             need(blake3(plain[at:at + size]) == digest, place, "the chunk at %d: mismatch" % at)
             starts[at] = digest, size
             at += size
-        self.decoded += 1
         return Frame(pack, offset, length, head.codec, head.kind, head.hash, head.base, starts, plain)
 
     def undo_delta(self, head, stored, own, place):
@@ -116,13 +115,13 @@ class Store:
         base = self.frame(*head.where, base=True)
         need(base.hash == head.base, place, "the base is another frame than the one named")
         need(base.kind == head.kind, place, "the base is of another kind")
-        self.deltas += 1
         return decompress(stored, head.plain, 1 << 21, base.plain, place)
 
     def chunk(self, place, digest, length):
         """Section 8, reader's rule: the bytes of a chunk by its place."""
         pack, offset, size, inside = struct.unpack("<4I", place)
         frame = self.frame(pack, offset, size)
+        self.led_to.add((pack, offset))
         need(frame.starts.get(inside) == (digest, length), self.where(pack, offset), "no chunk %s of %d bytes at %d" % (digest.hex(), length, inside))
         return frame.plain[inside:inside + length]
 
@@ -293,7 +292,6 @@ def read_entry(f, marks):
     return entry, False
 
 def read_file(f, entry):
-    from holdall_audit import Content
     entry.size, entry.blob_id, entry.sha256, entry.group = struct.unpack("<Q32s32sQ", f.take(80))
     tag = f.number(1)
     need(tag in (1, 2) and (tag == 1) == (entry.size <= MAX_INLINE) and entry.size < 2**60, f.place, "a file of %d bytes with content of tag %d" % (entry.size, tag))
@@ -388,8 +386,6 @@ def walk(folder, position=0, path=(), depth=1):
 
 def check_file(store, entry):
     """A file's bytes have its BlobId, and its SHA-256 where the tree has one."""
-    import hashlib
-    from holdall_audit import fast_blake3
     digest, other = fast_blake3(), hashlib.sha256() if entry.sha256 != ZERO else None
     for piece in store.pieces(entry.content, entry.size, entry.beside):
         digest.update(piece)
