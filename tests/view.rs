@@ -485,7 +485,12 @@ fn a_layer_s_image_has_its_marks_as_overlayfs_takes_them() {
         "o nowhere/opaque",
         "w nowhere/opaque/too",
     ];
-    let disk = disk(|ingest| ingest.put_layer(&id, &Sha256::of(b"blob"), &layer(ingest, &lines)));
+    let disk = disk(|ingest| {
+        let tree = layer(ingest, &lines);
+        ingest.put_layer(&id, &Sha256::of(b"blob"), &tree);
+        // What the layer has no entry for has the metadata that it has in the chain.
+        ingest.put_chain(&id, &ingest.merge(None, &tree).unwrap());
+    });
     let found = erofs::read(&bytes_of(&view(&disk), &image_of(&id)));
     let paths: Vec<&str> = found.keys().map(String::as_str).collect();
     assert_eq!(
@@ -563,9 +568,14 @@ fn layers_are_listed_by_diff_id_each_once_and_nothing_is_made_for_it() {
         };
         ingest.put_layer(&whole, &blobs[first], &tree);
         ingest.put_layer(&whole, &blobs[second], &layer(ingest, &["f other"]));
-        ingest.put_layer(&outside, &blobs[0], &layer(ingest, &["h here below/there"]));
+        ingest.put_chain(&whole, &ingest.merge(None, &tree).unwrap());
+        ingest.put_layer(
+            &outside,
+            &blobs[0],
+            &layer(ingest, &["d /", "h here below/there"]),
+        );
         ingest.put_layer(&all_hidden, &blobs[0], &layer(ingest, &["d /", "o /"]));
-        ingest.put_layer(&implied, &blobs[0], &layer(ingest, &["f deep/file"]));
+        ingest.put_layer(&implied, &blobs[0], &layer(ingest, &["d /", "f deep/file"]));
     });
     let view = view(&disk);
     let folder = at(&view, "layers/sha256").unwrap().number;
@@ -664,4 +674,46 @@ fn a_layer_without_marks_has_the_image_of_the_chain_that_is_that_layer_alone() {
     let view = view(&disk);
     let chain = bytes_of(&view, &format!("erofs/chains/sha256/{}.erofs", id.to_hex()));
     assert_eq!(bytes_of(&view, &image_of(&id)), chain);
+}
+
+#[test]
+fn a_layer_s_image_has_an_implied_directory_as_its_chains_have_it_where_they_agree() {
+    let [base, other, upper] = [b"base ", b"other", b"upper"].map(|name| Sha256::of(name));
+    let above = |below: &Sha256| {
+        let both = format!("{} {}", below.to_digest(), upper.to_digest());
+        Sha256::of(both.as_bytes())
+    };
+    let with = |second: &[&str]| {
+        disk(|ingest| {
+            let tree = layer(ingest, &["f deep/down/file"]);
+            ingest.put_layer(&upper, &Sha256::of(b"blob"), &tree);
+            for (id, lines) in [(&base, &["d /", "d deep", "d deep/down"][..]), (&other, second)] {
+                let below = ingest.merge(None, &layer(ingest, lines)).unwrap();
+                ingest.put_chain(id, &below);
+                ingest.put_chain(&above(id), &ingest.merge(Some(&below), &tree).unwrap());
+            }
+        })
+    };
+    let same = with(&["d /", "d deep", "d deep/down", "f more"]);
+    let found = erofs::read(&bytes_of(&view(&same), &image_of(&upper)));
+    for path in ["", "deep", "deep/down"] {
+        assert_eq!(
+            (found[path].mode, found[path].owner),
+            (0o040_750, (7, 8)),
+            "{path}"
+        );
+    }
+    // One chain has a closed directory where the other has an implied one.
+    let view = view(&with(&["d /", "d deep"]));
+    let folder = at(&view, &format!("layers/sha256/{}", &upper.to_hex()[..2]))
+        .unwrap()
+        .number;
+    let error = view
+        .lookup(folder, format!("{}.erofs", upper.to_hex()).as_bytes())
+        .unwrap_err();
+    assert_eq!(error.errno(), nix::errno::Errno::ENOENT);
+    assert!(
+        error.to_string().contains("different metadata at down"),
+        "{error}"
+    );
 }

@@ -7,7 +7,7 @@ use crate::blob::{BlobReader, FrameSource};
 use crate::error::Result;
 use crate::format::content::{Content, Place};
 use crate::ids::BlobId;
-use crate::tree::Rooted;
+use crate::tree::{Directory, Rooted};
 use crate::units::{index64, len64};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -40,10 +40,21 @@ pub struct Image {
 }
 
 impl Image {
-    /// Makes the image of a chain's or layer's tree: its pages are read, all of them, and none of its files. The same tree gives the same bytes.
-    /// [`NoImage`](super::NoImage) is what such an image cannot have: a layer's links to what is below it, attributes of other namespaces, more than
+    /// Makes the image of a chain's tree: its pages are read, all of them, and none of its files. The same tree gives the same bytes.
+    /// [`NoImage`](super::NoImage) is what such an image cannot have: attributes of other namespaces, more than
     /// [`super::NAMES_MAX`] names or [`super::BYTES_MAX`] bytes of what is kept of them.
     pub fn of(tree: &Rooted) -> Outcome<Self> {
+        Self::made(tree, &[])
+    }
+
+    /// Makes the image of a layer's tree, as overlayfs takes it; `ending` are the root directories of the chains that end with it, where the directories
+    /// that it has no entry for have their metadata. [`NoImage`](super::NoImage) is, besides, a link to what is below it, and such a directory
+    /// that is not there, or not the same in all of them.
+    pub fn of_layer(tree: &Rooted, ending: &[Directory]) -> Outcome<Self> {
+        Self::made(tree, ending)
+    }
+
+    fn made(tree: &Rooted, ending: &[Directory]) -> Outcome<Self> {
         let mut uuid = [0; 16];
         for (to, from) in uuid.iter_mut().zip(tree.top().stored().hash.as_bytes()) {
             *to = *from;
@@ -52,7 +63,7 @@ impl Image {
             metadata,
             extents,
             blocks,
-        } = made_of(tree, uuid)?;
+        } = made_of(tree, ending, uuid)?;
         let inline = |extent: &Extent| match &extent.content {
             Content::Inline(bytes) => bytes.len(),
             _ => 0,

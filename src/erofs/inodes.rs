@@ -106,16 +106,6 @@ const WHITEOUT: Metadata = Metadata {
 const MAJOR_MAX: u32 = 0xfff;
 const MINOR_MAX: u32 = 0xf_ffff;
 
-/// What a layer's root has that the layer has no entry for.
-const IMPLIED: Metadata = Metadata {
-    mode: 0o755,
-    uid: 0,
-    gid: 0,
-    mtime_sec: 0,
-    mtime_nsec: 0,
-    xattrs: Vec::new(),
-};
-
 /// True for what overlayfs takes its marks from: a medium must not steer the overlays of who mounts it.
 fn steers_an_overlay(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
@@ -212,18 +202,12 @@ impl Tree {
         Ok(start)
     }
 
-    /// The inode of an entry, which is made unless it is a further name of one; and its type.
-    fn entry(&mut self, entry: &Entry) -> Outcome<(usize, u8)> {
+    /// The inode of an entry, which is made unless it is a further name of one; and its type. An implied directory's metadata are given.
+    fn entry(&mut self, entry: &Entry, given: Option<&Metadata>) -> Outcome<(usize, u8)> {
         if let Some(known) = self.linked.get(&entry.inode) {
             return Ok(*known);
         }
         let (file_type, counts, body) = match &entry.node {
-            Node::Directory { marks, .. } if marks.implied => {
-                return NoImage::because(format!(
-                    "{} has the metadata that the layers below give it",
-                    entry.name
-                ));
-            }
             Node::Directory { subdirectories, .. } => {
                 let nlink = u32::try_from(subdirectories + 2).unwrap_or(u32::MAX);
                 (DIRECTORY, (nlink, 0, 0), Body::Directory(Names::default()))
@@ -272,9 +256,10 @@ impl Tree {
                 ));
             }
         };
-        let metadata = match &entry.node {
-            Node::Whiteout => &WHITEOUT,
-            _ => &entry.metadata,
+        let metadata = match (&entry.node, given) {
+            (Node::Whiteout, _) => &WHITEOUT,
+            (_, Some(given)) => given,
+            (_, None) => &entry.metadata,
         };
         let at = self.add(file_type, metadata, counts, body);
         if matches!(&entry.node, Node::Directory { marks, .. } if marks.opaque) {
@@ -286,17 +271,62 @@ impl Tree {
         Ok((at, file_type))
     }
 
+    /// What the entry, if it is a directory, is in these directories of chains, and its metadata where it is an implied one.
+    fn in_chains(
+        &mut self,
+        entry: &Entry,
+        ending: &[Directory],
+    ) -> Outcome<(Vec<Directory>, Option<Metadata>)> {
+        let Node::Directory { marks, .. } = &entry.node else {
+            return Ok((Vec::new(), None));
+        };
+        let mut there = Vec::new();
+        for chain in ending {
+            match chain.entry(&entry.name)? {
+                Some(found) if matches!(found.node, Node::Directory { .. }) => {
+                    there.push(chain.open_directory(&found)?);
+                }
+                _ if marks.implied => {
+                    return NoImage::because(format!(
+                        "{} is no directory in a chain that ends with it",
+                        entry.name
+                    ));
+                }
+                _ => {}
+            }
+        }
+        if !marks.implied {
+            return Ok((there, None));
+        }
+        let metadata = given(&there, &entry.name)?;
+        let xattrs = metadata.xattrs.iter();
+        self.bytes += len64(
+            xattrs
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>(),
+        );
+        Ok((there, Some(metadata)))
+    }
+
     /// Meets every inode below `root`: those of one directory one after the other, so that a look at all of them reads few blocks.
-    fn walk(&mut self, root: &Directory, metadata: &Metadata) -> Outcome<()> {
+    /// `ending` are the root directories of the chains that end with the layer.
+    fn walk(&mut self, rooted: &Rooted, ending: &[Directory]) -> Outcome<()> {
+        let root = rooted.rootfs();
+        let implied = rooted.rootfs_marks().implied;
+        let metadata = if implied {
+            given(ending, "/")?
+        } else {
+            root.metadata().clone()
+        };
         let nlink = u32::try_from(root.subdirectories() + 2).unwrap_or(u32::MAX);
         let top = self.add(
             DIRECTORY,
-            metadata,
+            &metadata,
             (nlink, 0, 0),
             Body::Directory(Names::default()),
         );
-        let mut waiting = vec![(top, top, root.clone())];
-        while let Some((at, parent, directory)) = waiting.pop() {
+        let mut waiting = vec![(top, top, root.clone(), ending.to_vec())];
+        while let Some((at, parent, directory, ending)) = waiting.pop() {
             let mut entries = vec![
                 (b".".to_vec(), at, DIRECTORY),
                 (b"..".to_vec(), parent, DIRECTORY),
@@ -305,11 +335,12 @@ impl Tree {
             for entry in directory.entries(0) {
                 let entry = entry?;
                 self.take_room(&entry)?;
-                let (child, file_type) = self.entry(&entry)?;
+                let (there, metadata) = self.in_chains(&entry, &ending)?;
+                let (child, file_type) = self.entry(&entry, metadata.as_ref())?;
                 whiteouts |= entry.node == Node::Whiteout;
                 entries.push((entry.name.as_bytes().to_vec(), child, file_type));
                 if file_type == DIRECTORY {
-                    below.push((child, at, directory.open_directory(&entry)?));
+                    below.push((child, at, directory.open_directory(&entry)?, there));
                 }
             }
             if whiteouts {
@@ -360,18 +391,30 @@ impl Inode {
     }
 }
 
-/// The image of a tree; `uuid` is what it calls itself.
-pub(super) fn made_of(rooted: &Rooted, uuid: [u8; 16]) -> Outcome<Made> {
-    let Marks { opaque, implied } = rooted.rootfs_marks();
+/// What an implied directory has: what all of these, which it is in the chains, have.
+fn given(there: &[Directory], name: impl std::fmt::Display) -> Outcome<Metadata> {
+    let mut all = there.iter().map(Directory::metadata);
+    match all.next() {
+        Some(first) if all.all(|other| other == first) => Ok(first.clone()),
+        Some(_) => NoImage::because(format!(
+            "chains that end with it have different metadata at {name}"
+        )),
+        None => NoImage::because(format!(
+            "{name} has the metadata of layers below, and no chain ends with it"
+        )),
+    }
+}
+
+/// The image of a tree; `uuid` is what it calls itself. Of a layer's tree, `ending` are the root directories of the chains that end with it.
+pub(super) fn made_of(rooted: &Rooted, ending: &[Directory], uuid: [u8; 16]) -> Outcome<Made> {
+    let Marks { opaque, .. } = rooted.rootfs_marks();
     if opaque {
         return NoImage::because(
             "it hides all that is below, which overlayfs does not take from a layer's root",
         );
     }
     let mut tree = Tree::default();
-    let root = rooted.rootfs();
-    let metadata = if implied { IMPLIED } else { root.metadata().clone() };
-    tree.walk(root, &metadata)?;
+    tree.walk(rooted, ending)?;
     let time = tree.usual_time();
     let shared = Shared::of(tree.inodes.iter().flat_map(|inode| &inode.xattrs))?;
     // Where each inode is; directories' and long links' blocks are counted from the first behind all inodes.

@@ -143,6 +143,20 @@ impl Disk {
         leaf.map(|leaf| self.chain_id(&leaf)).transpose()
     }
 
+    /// Every chain whose last layer has that diffID, in order of chainID of what is below it; first the layer by itself, if that is a chain.
+    pub fn chains_ending_with(&self, diff_id: &Sha256) -> Result<Vec<Chain>> {
+        let mut found = Vec::new();
+        found.extend(self.chain(diff_id)?);
+        for position in 0..self.chain_count()? {
+            let Some(below) = self.chain_id_at(position)? else {
+                break;
+            };
+            let both = format!("{} {}", below.to_digest(), diff_id.to_digest());
+            found.extend(self.chain(&Sha256::of(both.as_bytes()))?);
+        }
+        Ok(found)
+    }
+
     /// Number of layers' trees; [`Disk::layer_at`] counts them from 0 in order of diffID and blob.
     pub fn layer_count(&self) -> Result<u64> {
         let (start, end) = self.inner.catalogue.range_of(Kind::Layer)?;

@@ -25,10 +25,10 @@ def blocks(size):
 class Inode:
     __slots__ = "entry names kind mode owner group time attributes shared own size rdev data children parent serial at behind tail block".split()
 
-    def __init__(self, entry, parent):
+    def __init__(self, entry, parent, given=None):
         self.entry, self.parent, self.names, self.rdev, self.data, self.children = entry, parent, 1, 0, None, None
         self.shared, self.own, self.size, self.behind, self.tail, self.block = [], b"", 0, 0, b"", 0
-        mode, self.owner, self.group, seconds, nanoseconds, attributes = entry.meta
+        mode, self.owner, self.group, seconds, nanoseconds, attributes = given or entry.meta
         self.time = seconds, nanoseconds
         self.attributes = tuple(pair for pair in attributes if not pair[0].startswith((b"trusted.overlay.", b"user.overlay.")))
         if entry.node == WHITEOUT:
@@ -54,10 +54,6 @@ class Inode:
                 marks.append((b"trusted.overlay.origin", b""))
             if parent is None and entry.node == MARKED and entry.marks & OPAQUE:
                 raise NoImage("an opaque `rootfs`")
-            if parent is None and entry.node == MARKED:
-                self.mode, self.owner, self.group, self.time, self.attributes = stat.S_IFDIR | 0o755, 0, 0, (0, 0), ()
-            elif entry.node == MARKED and entry.marks & IMPLIED:
-                raise NoImage("an implied directory `%s`" % entry)
             self.attributes = tuple(sorted((*self.attributes, *marks)))
 
 def attribute(name, value):
@@ -71,9 +67,19 @@ def attribute(name, value):
     data = struct.pack("<BBH", len(rest), prefix, len(value)) + rest + value
     return data + bytes(-len(data) % 4)
 
+def given(entry, there):
+    """An implied directory's metadata: those that it has in all chains that end with the layer."""
+    if entry.node != MARKED or not entry.marks & IMPLIED:
+        return None
+    metas = [other.meta for other in there]
+    if not metas or any(meta != metas[0] for meta in metas):
+        raise NoImage("the metadata of the implied directory `%s`" % entry)
+    return metas[0]
+
 class Image:
-    """`tree`: a LayerTree. `size` and `pieces()` are the image."""
-    def __init__(self, tree):
+    """`tree`: a LayerTree; `ending`: for a layer, those of the chains that end with it. `size` and `pieces()` are the image."""
+    def __init__(self, tree, ending=()):
+        self.ending = ending
         self.tree, self.store, self.inodes, self.by_group = tree, tree.store, [], {}
         self.names = self.bytes = 0
         self.meet()
@@ -87,11 +93,13 @@ class Image:
     # -------------------------------------------------------------- the order of inodes
 
     def meet(self):
-        root = self.add(self.tree.rootfs, None)
+        there = [chain.rootfs for chain in self.ending]
+        root = self.add(self.tree.rootfs, None, given(self.tree.rootfs, there))
         root.parent = root
-        waiting = [root]
+        waiting = [(root, there)]
         while waiting:
-            folder = waiting.pop()
+            folder, there = waiting.pop()
+            chains = [{entry.name: entry for entry in chain.folder.entries()} for chain in there]
             folder.children, below = [], []
             for entry in folder.entry.folder.entries():
                 self.count(entry)
@@ -99,15 +107,19 @@ class Image:
                 if inode:
                     inode.names += 1
                 else:
-                    inode = self.add(entry, folder)
+                    same = [chain[entry.name] for chain in chains if entry.name in chain] if entry.folder else []
+                    if entry.node == MARKED and entry.marks & IMPLIED and (len(same) < len(chains) or not all(e.folder for e in same)):
+                        raise NoImage("`%s` is no directory in a chain that ends with this layer" % entry)
+                    same = [e for e in same if e.folder]
+                    inode = self.add(entry, folder, given(entry, same))
                 folder.children.append((entry.name, inode))
                 if inode.kind == 2:
-                    below.append(inode)
+                    below.append((inode, same))
             folder.names = 2 + len(below)
             waiting += reversed(below)
 
-    def add(self, entry, parent):
-        inode = Inode(entry, parent)
+    def add(self, entry, parent, given=None):
+        inode = Inode(entry, parent, given)
         self.inodes.append(inode)
         inode.serial = len(self.inodes)
         if entry.group:

@@ -167,7 +167,8 @@ def make_images(disk, packs, leaves, digests, output):
     """Lines that `sha256sum --check` takes, in a mounted disk's folder; sizes and what has no image stand in comments."""
     wanted, lines, store = {digest.rpartition(":")[2] for digest in digests}, [], Store(disk, packs)
     need(all(re.fullmatch("[0-9a-f]{64}", digest) for digest in wanted), "digest", "is not 64 lower-case hex digits")
-    seen = set()
+    seen, leaves = set(), list(leaves)
+    chains = {leaf.name: leaf for leaf in leaves if leaf.kind == 7}
     for leaf in leaves:
         if leaf.kind not in (6, 7):
             continue
@@ -176,14 +177,21 @@ def make_images(disk, packs, leaves, digests, output):
             continue
         seen.add((leaf.kind, digest))
         name = "erofs/chains/sha256/%s.erofs" % digest if leaf.kind == 7 else "layers/sha256/%s/%s.erofs" % (digest[:2], digest)
-        lines += one_image(store, leaf, name, output)
+        lines += one_image(store, leaf, name, output, [] if leaf.kind == 7 else ending_with(chains, digest))
     missing = wanted - {digest for _, digest in seen}
     need(not missing, "digest", "no chain or layer: " + " ".join(sorted(missing)))
     return lines
 
-def one_image(store, leaf, name, output):
+def ending_with(chains, diff_id):
+    """The chains that end with the layer of that diffID (section 16)."""
+    diff_id = "sha256:" + diff_id
+    above = ["sha256:" + hashlib.sha256((below + " " + diff_id).encode()).hexdigest() for below in chains]
+    return [chains[name] for name in [diff_id] + above if name in chains]
+
+def one_image(store, leaf, name, output, chains):
     try:
-        image = audit_erofs.Image(chain_tree(store, leaf) if leaf.kind == 7 else layer_tree(store, leaf))
+        ending = [chain_tree(store, chain) for chain in chains]
+        image = audit_erofs.Image(chain_tree(store, leaf) if leaf.kind == 7 else layer_tree(store, leaf), ending)
     except audit_erofs.NoImage as why:
         return ["# no image: %s: %s" % (name, printable(why))]
     digest, size, file = hashlib.sha256(), 0, open(os.path.join(output, os.path.basename(name)), "wb") if output else None

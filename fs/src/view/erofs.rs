@@ -78,7 +78,9 @@ impl View {
                 Inode::LayerImage(position) => {
                     let layer = self.disk.layer_at(position)?;
                     let layer = layer.ok_or(FsError::NoSuchInode { number })?;
-                    (layer.diff_id, Image::of(layer.tree()))
+                    let ending = self.disk.chains_ending_with(&layer.diff_id)?;
+                    let ending: Vec<_> = ending.iter().map(|chain| chain.rootfs().clone()).collect();
+                    (layer.diff_id, Image::of_layer(layer.tree(), &ending))
                 }
                 Inode::ChainImage(position) => {
                     let chain = self.chain(position)?;
