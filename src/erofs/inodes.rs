@@ -38,7 +38,8 @@ const fn type_bits(file_type: u8) -> u16 {
 enum Body {
     Directory(Names),
     Symlink(Vec<u8>),
-    File,
+    /// What it is made of, until its bytes have their place among the data.
+    File(Option<(BlobId, Content)>),
     Device,
 }
 
@@ -179,7 +180,7 @@ impl Tree {
     }
 
     /// Where a file's bytes begin, counted in data blocks.
-    fn extent(&mut self, blob: BlobId, size: u64, content: &Content) -> Outcome<u32> {
+    fn extent(&mut self, blob: BlobId, size: u64, content: Content) -> Outcome<u32> {
         if size == 0 {
             return Ok(0);
         }
@@ -195,7 +196,7 @@ impl Tree {
             start: u64::from(start) * BLOCK,
             size,
             blob,
-            content: content.clone(),
+            content,
         });
         self.known.insert((blob, size), start);
         self.blocks = end;
@@ -218,8 +219,8 @@ impl Tree {
                 let StoredNode::File { content, .. } = &entry.stored().node else {
                     return NoImage::because("a file that is stored as none");
                 };
-                let start = self.extent(*blob_id, *size, content)?;
-                (FILE, (*nlink, *size, start), Body::File)
+                let bytes = Some((*blob_id, content.clone()));
+                (FILE, (*nlink, *size, 0), Body::File(bytes))
             }
             Node::Symlink { target, nlink } => (
                 SYMLINK,
@@ -361,6 +362,36 @@ impl Tree {
         Ok(())
     }
 
+    /// Gives every file its place among the data, as who reads the whole tree by name comes to them: all that is below a directory before what
+    /// follows it. So are layers packed, too: the image is read in order of its bytes, and each frame's files together.
+    fn place_files(&mut self) -> Outcome<()> {
+        let mut waiting = vec![0];
+        while let Some(at) = waiting.pop() {
+            let Some(inode) = self.inodes.get_mut(at) else {
+                continue;
+            };
+            let size = inode.core.size;
+            match &mut inode.body {
+                Body::Directory(names) => {
+                    let below = names.entries.iter().rev();
+                    let below = below.filter(|(name, ..)| name != b"." && name != b"..");
+                    waiting.extend(below.map(|(_, child, _)| *child));
+                }
+                Body::File(bytes) => {
+                    let Some((blob, content)) = bytes.take() else {
+                        continue;
+                    };
+                    let start = self.extent(blob, size, content)?;
+                    if let Some(inode) = self.inodes.get_mut(at) {
+                        inode.core.value = start;
+                    }
+                }
+                Body::Symlink(_) | Body::Device => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The time that most inodes have; of several the earliest.
     fn usual_time(&self) -> (i64, u32) {
         let mut counts: HashMap<(i64, u32), u64> = HashMap::new();
@@ -380,7 +411,7 @@ impl Inode {
         let bytes = match &self.body {
             Body::Directory(names) => names.bytes,
             Body::Symlink(target) => len64(target.len()),
-            Body::File | Body::Device => 0,
+            Body::File(_) | Body::Device => 0,
         };
         let tail = bytes % BLOCK;
         if len + tail <= BLOCK {
@@ -415,6 +446,7 @@ pub(super) fn made_of(rooted: &Rooted, ending: &[Directory], uuid: [u8; 16]) -> 
     }
     let mut tree = Tree::default();
     tree.walk(rooted, ending)?;
+    tree.place_files()?;
     let time = tree.usual_time();
     let shared = Shared::of(tree.inodes.iter().flat_map(|inode| &inode.xattrs))?;
     // Where each inode is; directories' and long links' blocks are counted from the first behind all inodes.
@@ -470,7 +502,7 @@ pub(super) fn made_of(rooted: &Rooted, ending: &[Directory], uuid: [u8; 16]) -> 
                 layout::directory(&dirents, &names.counts)
             }
             Body::Symlink(target) => target.clone(),
-            Body::File => {
+            Body::File(_) => {
                 if core.size > 0 {
                     core.value = block(first_data + u64::from(core.value))?;
                 }
@@ -507,7 +539,7 @@ mod tests {
     #[test]
     fn what_is_too_large_for_an_image_is_refused_and_what_is_the_same_stands_once() {
         let mut tree = Tree::default();
-        let mut extent = |n: u8, size| tree.extent(BlobId::from_bytes([n; 32]), size, &Content::Nothing);
+        let mut extent = |n: u8, size| tree.extent(BlobId::from_bytes([n; 32]), size, Content::Nothing);
         assert_eq!(extent(1, BLOCK + 1).unwrap(), 0);
         assert_eq!(extent(2, 1).unwrap(), 2);
         assert_eq!(extent(1, BLOCK + 1).unwrap(), 0);

@@ -211,8 +211,12 @@ class Image:
         self.shared_block = block
         block += blocks(len(self.area))
         self.files, known = [], {}
-        for inode in self.inodes:
-            if inode.kind == 1 and inode.size:
+        waiting = [self.inodes[0]]
+        while waiting:
+            inode = waiting.pop()
+            if inode.kind == 2:
+                waiting += [child for _, child in reversed(inode.children)]
+            elif inode.kind == 1 and inode.size and not inode.block:
                 same = inode.entry.blob_id, inode.size
                 if same not in known:
                     known[same], block = block, block + blocks(inode.size)
