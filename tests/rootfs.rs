@@ -470,7 +470,9 @@ fn two_disks_of_one_corpus_show_the_same_images_of_chains_and_layers() {
     other.init();
     // The other way round, one by one, behind what the first disk has not.
     std::fs::write(other.path("file"), stage::noise(3 << 20, 5)).unwrap();
-    other.add(&[other.path("file").to_str().unwrap()]).code(0);
+    other
+        .add(&[format!("file:{}", other.path("file").display())])
+        .code(0);
     for source in sources.iter().rev() {
         let mut add = other.command(["add", "--level", "fast", other.disk().to_str().unwrap(), source]);
         assert!(add.output().unwrap().status.success());
