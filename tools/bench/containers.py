@@ -35,12 +35,14 @@ def start_of(running, name, snapshotter, tag):
     return {"wall": running.first(name, snapshotter, f"{command}; sleep 0.2", says) - start}
 
 
-def from_disk(running, disk, tag):
-    """The same from a disk that has just been mounted, so that no container of it ran before; with what `holdall` spent."""
+def from_disk(running, disk, tag, reads=dict):
+    """The same from a disk that has just been mounted, so that no container of it ran before; with what `holdall` spent, and what was read from its medium."""
     running.plug(disk, again=True)
-    spent = node.cpu_of(running.serving.pid)
+    spent, before = node.cpu_of(running.serving.pid), reads()
     found = start_of(running, repo(tag), "holdall", tag)
-    return found | {"cpu": node.cpu_of(running.serving.pid) - spent, "rss": node.status_of(running.serving.pid, "VmHWM")}
+    after = reads()
+    found |= {"cpu": node.cpu_of(running.serving.pid) - spent, "rss": node.status_of(running.serving.pid, "VmHWM")}
+    return found | {key: after[key] - before[key] for key in after}
 
 
 def mean(values):
@@ -86,13 +88,7 @@ def slow_starts(disk):
     image = node.filesystem(bench.work / "starts.img", dict(places.values()))
     with node.medium(image, True) as (folder, reads), node.Node() as running:
         running.plug(folder / "disk0")
-
-        def once(named, tag):
-            before = reads()
-            found = from_disk(running, folder / places[named][0], tag)
-            after = reads()
-            return found | {key: after[key] - before[key] for key in after}
-
+        once = lambda named, tag: from_disk(running, folder / places[named][0], tag, reads)
         own, *others = places
         how = "from a medium of 100 MB/s and 1 ms a request, cold"
         compared(f"{own}, {how}", lambda tag: once(own, tag), None, "shown")
