@@ -8,7 +8,7 @@ use crate::format::content::Place;
 use crate::format::frame::{Base, Codec, FrameKind};
 use crate::medium::Medium;
 use std::sync::Arc;
-use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
+use zstd::zstd_safe::{self, CCtx, CParameter};
 
 /// Window of a delta: its base's plaintext, and its own.
 pub const WINDOW_LOG: u32 = 21;
@@ -26,20 +26,6 @@ pub fn compress(plain: &[u8], base: &[u8], level: i32) -> std::result::Result<Ve
         .map_err(said)?;
     context.ref_prefix(base).map_err(said)?;
     context.compress2(&mut out, plain).map_err(said)?;
-    Ok(out)
-}
-
-/// The plaintext of `stored`, at most `len` bytes of it; more is an error. One pass, without a window.
-pub(super) fn decompress(
-    stored: &[u8],
-    base: &[u8],
-    len: usize,
-) -> std::result::Result<Vec<u8>, &'static str> {
-    let mut out = Vec::with_capacity(len);
-    let mut context = DCtx::try_create().ok_or("out of memory")?;
-    let said = zstd_safe::get_error_name;
-    context.ref_prefix(base).map_err(said)?;
-    context.decompress(&mut out, stored).map_err(said)?;
     Ok(out)
 }
 

@@ -1,5 +1,6 @@
 //! Reading a frame: one read into a private buffer, then every check, then verified plaintext.
 
+use super::decompress::decompress;
 use super::delta;
 use crate::error::{Error, Result};
 use crate::format::content::Place;
@@ -189,19 +190,13 @@ fn decode(
     place: impl Fn() -> String,
 ) -> Result<Frame> {
     check_stored(header, &stored, &place)?;
+    let broken = |why| Error::malformed(place(), format!("zstd: {why}"));
     let plain = match header.codec {
         Codec::Raw => stored,
         Codec::Zstd => {
             // The buffer is of the declared size, which the header's decoder has bounded; a stream
-            // that wants more fails instead of growing it. Decompression in one pass has no window
-            // besides that buffer.
-            let broken = |e: std::io::Error| Error::malformed(place(), format!("zstd: {e}"));
-            let mut decompressor = zstd::bulk::Decompressor::new().map_err(broken)?;
-            Bytes::from(
-                decompressor
-                    .decompress(&stored, index(header.plain_bytes))
-                    .map_err(broken)?,
-            )
+            // that wants more fails instead of growing it.
+            Bytes::from(decompress(&stored, &[], index(header.plain_bytes)).map_err(broken)?)
         }
         Codec::ZstdDelta => {
             let missing = || Error::malformed(place(), "a delta that names no base");
@@ -209,8 +204,7 @@ fn decode(
             // The frame's own stored bytes hold; whatever is wrong now is the base's, and says so.
             let frame = bases(base)?;
             delta::check_base(&frame, base, header.kind, &place)?;
-            let plain = delta::decompress(&stored, frame.plain(), index(header.plain_bytes));
-            Bytes::from(plain.map_err(|why| Error::malformed(place(), format!("zstd: {why}")))?)
+            Bytes::from(decompress(&stored, frame.plain(), index(header.plain_bytes)).map_err(broken)?)
         }
     };
     if len32(plain.len()) != header.plain_bytes {

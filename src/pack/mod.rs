@@ -1,6 +1,7 @@
 //! Packs: frames encoded, appended, found again and checked. Knows no blobs and no names.
 
 mod adopt;
+mod decompress;
 mod delta;
 mod encode;
 mod frame;

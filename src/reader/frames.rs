@@ -16,8 +16,8 @@ use crate::units::{len32, len64};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
-use quick_cache::Weighter;
-use quick_cache::sync::{Cache, GuardResult};
+use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +26,10 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 64;
 /// Bytes of decoded pages kept, as far as counting entries tells.
 const PAGE_CACHE: u64 = 16 * 1024 * 1024;
+
+/// The share of the cache that frames which were come back to may fill. The other half is for those that were loaded once: what is
+/// loaded ahead must stay until it is read. By the cache's own default these have 3 %, and were decoded again and again.
+const COME_BACK_TO: f64 = 0.5;
 
 /// Frames loaded ahead of a reader in order.
 const LOAD_AHEAD: usize = 3;
@@ -112,7 +116,18 @@ impl CachedFrames {
         remade: RemadeCache,
     ) -> Result<Self> {
         let estimate = crate::units::index64(cache_bytes / (512 * 1024)).max(16);
-        let frames = Arc::new(Cache::with_weighter(estimate, cache_bytes, FrameWeight));
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(estimate)
+            .weight_capacity(cache_bytes)
+            .hot_allocation(COME_BACK_TO)
+            .build()
+            .map_err(|e| Error::refused(format!("a cache of frames: {e}")))?;
+        let frames = Arc::new(Cache::with_options(
+            options,
+            FrameWeight,
+            DefaultHashBuilder::default(),
+            DefaultLifecycle::default(),
+        ));
         let pages = Cache::with_weighter(8192, PAGE_CACHE, PageWeight);
         let (loads, to_load) = unbounded::<Load>();
         let (prefetches, to_prefetch) = bounded::<Load>(QUEUE);
