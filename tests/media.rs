@@ -71,7 +71,7 @@ fn its_signature_is_taken_by_stock_openssh_and_by_a_policy() {
     std::fs::write(
         &policy,
         format!(
-            "[[accept]]\norigin = \"the first of version 1\"\nseries = \"fixtures\"\nthreshold = 1\nallowed_signers = \"{MEDIA}/allowed_signers\"\n"
+            "allowed_signers = \"{MEDIA}/allowed_signers\"\n[[accept]]\norigin = \"the first of version 1\"\nseries = \"fixtures\"\nthreshold = 2\nsigners = [\"keeper\", \"second\"]\n"
         ),
     )
     .unwrap();
@@ -89,16 +89,19 @@ fn its_signature_is_taken_by_stock_openssh_and_by_a_policy() {
 #[test]
 fn what_leaves_it_is_what_left_it_then() {
     let stage = Stage::new();
-    let (disk, out) = (disk(), stage.path("out"));
-    let (disk, to) = (disk.to_str().unwrap(), out.to_str().unwrap());
+    let disk = disk();
+    let disk = disk.to_str().unwrap();
+    let mut blobs = String::new();
     for image in ["fixture.test/app:1", "fixture.test/app:2"] {
+        let out = stage.path(&image.replace([':', '/'], "-"));
+        let to = out.to_str().unwrap();
         stage
             .run(["extract", "--allow-unsigned", disk, image, to])
             .code(0);
+        blobs += &sh(&format!(
+            "cd {to}/blobs/sha256; ls | LC_ALL=C sort; sha256sum --quiet -c <(for f in *; do echo \"$f  $f\"; done)"
+        ));
     }
-    let blobs = sh(&format!(
-        "cd {to}/blobs/sha256; ls | LC_ALL=C sort; sha256sum --quiet -c <(for f in *; do echo \"$f  $f\"; done)"
-    ));
     assert_as_kept("blobs", &blobs);
     let medium: Arc<dyn Medium> = Arc::new(DirectoryMedium::open(Path::new(disk)).unwrap());
     let disk = Disk::open(medium, &OpenOptions::default()).unwrap();

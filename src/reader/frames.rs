@@ -42,11 +42,14 @@ enum Page {
     Tree(Arc<TreePage>),
 }
 
+/// A page's hash, and where it was read: one of the same hash elsewhere leads to other places.
+type PageKey = (PageHash, Place);
+
 #[derive(Clone)]
 struct PageWeight;
 
-impl Weighter<PageHash, Page> for PageWeight {
-    fn weight(&self, _: &PageHash, page: &Page) -> u64 {
+impl Weighter<PageKey, Page> for PageWeight {
+    fn weight(&self, _: &PageKey, page: &Page) -> u64 {
         match page {
             Page::List(page) => 64 * len64(page.entries.len()),
             // Most directories are one small page: by the size of a large one, few would be kept.
@@ -90,7 +93,7 @@ pub(super) struct CachedFrames {
     /// The same, its reads under a deadline: for headers alone.
     patient: Arc<dyn Medium>,
     frames: Arc<Cache<FrameKey, Arc<Frame>, FrameWeight>>,
-    pages: Cache<PageHash, Page, PageWeight>,
+    pages: Cache<PageKey, Page, PageWeight>,
     deadline: Duration,
     loads: Sender<Load>,
     prefetches: Sender<Load>,
@@ -326,7 +329,7 @@ impl FrameSource for CachedFrames {
     }
 
     fn list_page(&self, hash: &PageHash, level: u8, place: &Place) -> Result<Arc<ListPage>> {
-        if let Some(Page::List(page)) = self.pages.get(hash)
+        if let Some(Page::List(page)) = self.pages.get(&(*hash, *place))
             && page.level == level
         {
             return Ok(page);
@@ -334,12 +337,12 @@ impl FrameSource for CachedFrames {
         let name = || self.name_of(place);
         let bytes = self.frame(place)?.page(place.start, name)?;
         let page = Arc::new(ListPage::decode(&bytes, hash, level, &name())?);
-        self.pages.insert(*hash, Page::List(Arc::clone(&page)));
+        self.pages.insert((*hash, *place), Page::List(Arc::clone(&page)));
         Ok(page)
     }
 
     fn tree_page(&self, hash: &PageHash, level: u8, place: &Place) -> Result<Arc<TreePage>> {
-        if let Some(Page::Tree(page)) = self.pages.get(hash)
+        if let Some(Page::Tree(page)) = self.pages.get(&(*hash, *place))
             && (level == 0) == matches!(page.as_ref(), TreePage::Leaf(_))
         {
             return Ok(page);
@@ -347,7 +350,7 @@ impl FrameSource for CachedFrames {
         let name = || self.name_of(place);
         let bytes = self.frame(place)?.page(place.start, name)?;
         let page = Arc::new(TreePage::decode(&bytes, hash, level, &name())?);
-        self.pages.insert(*hash, Page::Tree(Arc::clone(&page)));
+        self.pages.insert((*hash, *place), Page::Tree(Arc::clone(&page)));
         Ok(page)
     }
 }
