@@ -111,15 +111,17 @@ pub fn has_generation(medium: &dyn Medium, asked: Option<u32>) -> Result<(), Too
 
 /// Opens the disk in a folder.
 pub fn disk(path: &Path, generation: Option<u32>, cache_bytes: Option<u64>) -> Result<Disk, ToolError> {
-    disk_keeping(path, generation, cache_bytes, None)
+    disk_keeping(path, generation, cache_bytes, None, false)
 }
 
-/// The same, with layers that are made again kept on the node's own disk where that is asked for.
+/// The same, with layers that are made again kept on the node's own disk where that is asked for; and past the kernel's cache where what is
+/// read is in it already, as files of a mount.
 pub fn disk_keeping(
     path: &Path,
     generation: Option<u32>,
     cache_bytes: Option<u64>,
     rebuilt: Option<RebuiltOptions>,
+    direct: bool,
 ) -> Result<Disk, ToolError> {
     let mut options = OpenOptions {
         generation: generation.map(Generation::new),
@@ -129,7 +131,11 @@ pub fn disk_keeping(
     if let Some(cache_bytes) = cache_bytes {
         options.cache_bytes = cache_bytes;
     }
-    let medium = medium(path)?;
+    let medium: Arc<dyn Medium> = if direct {
+        Arc::new(DirectoryMedium::open_direct(path)?)
+    } else {
+        medium(path)?
+    };
     has_generation(medium.as_ref(), generation)?;
     Disk::open(Arc::clone(&medium), &options).map_err(|e| opening(medium.as_ref(), e))
 }

@@ -106,7 +106,8 @@ impl Args {
             }),
             None => None,
         };
-        let disk = locate::disk_keeping(&self.medium, self.generation, self.cache_size, rebuilt)?;
+        let direct = self.snapshotter.is_some();
+        let disk = locate::disk_keeping(&self.medium, self.generation, self.cache_size, rebuilt, direct)?;
         disk.warnings().iter().for_each(|warning| output.warn(warning));
         match self.root {
             Some(root) if root != disk.root_hash() => {
