@@ -76,6 +76,7 @@ fn its_signature_is_taken_by_stock_openssh_and_by_a_policy() {
     )
     .unwrap();
     let disk = disk();
+    stage.run(["trust", "begin"]).code(0);
     stage
         .run([
             "verify",

@@ -2,6 +2,7 @@
 
 use super::image::Extent;
 use super::layout::{self, BLOCK, Core, DataLayout, Dirent, SLOT, SUPERBLOCK_AT, Superblock};
+use super::marks::{HAS_WHITEOUTS, OPAQUE, WHITEOUT, given, shown_xattrs};
 use super::xattrs::{Shared, Xattr};
 use super::{BYTES_MAX, NAMES_MAX, NoImage, Outcome};
 use crate::format::content::Content;
@@ -88,34 +89,9 @@ pub(super) struct Made {
     pub(super) blocks: u64,
 }
 
-/// What overlayfs goes by in a layer: a directory that hides those of its name below, and one that whiteouts stand in, which it otherwise shows
-/// where no layer below has it (Linux, b79e05aaa166).
-const OPAQUE: (&[u8], &[u8]) = (b"trusted.overlay.opaque", b"y");
-const HAS_WHITEOUTS: (&[u8], &[u8]) = (b"trusted.overlay.origin", b"");
-
-/// What overlayfs takes for a whiteout has no permissions; its owner and time are nobody's matter.
-const WHITEOUT: Metadata = Metadata {
-    mode: 0,
-    uid: 0,
-    gid: 0,
-    mtime_sec: 0,
-    mtime_nsec: 0,
-    xattrs: Vec::new(),
-};
-
 /// Highest numbers of a device that an inode can have: as Linux has them, 12 and 20 bits.
 const MAJOR_MAX: u32 = 0xfff;
 const MINOR_MAX: u32 = 0xf_ffff;
-
-/// True for what overlayfs takes its marks from: a medium must not steer the overlays of who mounts it.
-fn steers_an_overlay(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
-}
-
-fn shown_xattrs(metadata: &Metadata) -> Vec<Xattr> {
-    let shown = |(name, _): &&Xattr| !steers_an_overlay(name);
-    metadata.xattrs.iter().filter(shown).cloned().collect()
-}
 
 impl Tree {
     /// Takes room for a name, and for what its entry keeps in memory besides. Refused where there is no more.
@@ -419,20 +395,6 @@ impl Inode {
         } else {
             (bytes, 0)
         }
-    }
-}
-
-/// What an implied directory has: what all of these, which it is in the chains, have.
-fn given(there: &[Directory], name: impl std::fmt::Display) -> Outcome<Metadata> {
-    let mut all = there.iter().map(Directory::metadata);
-    match all.next() {
-        Some(first) if all.all(|other| other == first) => Ok(first.clone()),
-        Some(_) => NoImage::because(format!(
-            "chains that end with it have different metadata at {name}"
-        )),
-        None => NoImage::because(format!(
-            "{name} has the metadata of layers below, and no chain ends with it"
-        )),
     }
 }
 

@@ -11,6 +11,7 @@
 mod image;
 mod inodes;
 mod layout;
+mod marks;
 mod xattrs;
 
 pub use image::Image;
