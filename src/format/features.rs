@@ -40,17 +40,6 @@ impl FeatureSet {
             .then(|| Self(names.iter().map(|name| (*name).to_owned()).collect()))
     }
 
-    /// The names; this version knows none of them.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
-    }
-
-    /// True where there is none.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     fn read(lines: &mut Lines<'_>, key: &str) -> Result<Self> {
         let names: Vec<&str> = match lines.value(key)? {
             "-" => return Ok(Self::default()),

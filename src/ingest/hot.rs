@@ -200,7 +200,7 @@ impl Chunks {
     }
 }
 
-/// The file at that path, symbolic links not followed; None where there is no file, or all of it lies in its directory.
+/// The file at that path, symbolic links not followed; None where there is no file.
 fn file_at(root: &Directory, path: &[u8]) -> Result<Option<BlobReader>> {
     let mut directory = root.clone();
     let mut names = path.split(|byte| *byte == b'/').peekable();

@@ -11,7 +11,7 @@ use crate::format::frame::FRAME_MAX;
 use crate::ids::{ChunkId, Sha256};
 use crate::medium::{Medium, MediumFile};
 use crate::pack::{self, Frame};
-use crate::units::{index, index64};
+use crate::units::index;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -128,7 +128,7 @@ impl Disk {
         let room = frames.figures().capacity / 2;
         let (mut pieces, mut wanted, mut known) = (Vec::new(), Vec::new(), HashSet::new());
         let (mut bytes, mut stored) = (0, 0);
-        for piece in list.pieces(0) {
+        for piece in list.pieces(0).take(CHUNKS) {
             let piece = piece?;
             let place = piece.place;
             if piece.is_zeros() || place.frame_bytes > FRAME_MAX {
@@ -139,7 +139,7 @@ impl Disk {
                 stored += u64::from(place.frame_bytes);
                 wanted.push(place);
             }
-            if bytes > room || stored > room || pieces.len() >= CHUNKS {
+            if bytes > room || stored > room {
                 break;
             }
             pieces.push(piece);
@@ -174,10 +174,9 @@ impl super::frames::CachedFrames {
         }
         let frame = self.kept(&place)?;
         let name = || self.name_of(&place);
-        let chunk = frame
+        frame
             .chunk(place.start, &piece.id, piece.end - piece.start, name)
-            .ok()?;
-        (chunk.len() == index64(piece.end - piece.start)).then_some(chunk)
+            .ok()
     }
 }
 

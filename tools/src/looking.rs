@@ -1,15 +1,27 @@
 //! A medium that can be looked at and never written: what `--dry-run` works on.
 
 use bytes::Bytes;
-use holdall::medium::{Medium, MediumFile, MediumLock, MediumWriter, SlotNumber};
+use holdall::medium::{DirectoryMedium, Medium, MediumFile, MediumLock, MediumWriter, SlotNumber};
 use holdall::name::SignerName;
 use holdall::units::{Generation, PackNumber, RecordNumber};
 use holdall::{Error, Result, generation};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Shows a medium's committed state alone. What an interrupted run left is not shown, as taking it over
 /// would write. Making durable what is there, as every run does first, is left to the run that writes.
 #[derive(Debug)]
 pub struct LookingMedium<M>(pub M);
+
+/// The medium in a folder, to be written, or only looked at in a dry run.
+pub fn to_write(path: &Path, dry_run: bool) -> Result<Arc<dyn Medium>> {
+    let directory = DirectoryMedium::open(path)?;
+    Ok(if dry_run {
+        Arc::new(LookingMedium(directory))
+    } else {
+        Arc::new(directory)
+    })
+}
 
 impl<M: Medium> LookingMedium<M> {
     fn refused<T>(&self) -> Result<T> {

@@ -11,7 +11,6 @@ use crate::profile::Profiles;
 use crate::progress::Progress;
 use crate::{locate, looking, signal, signatures, state};
 use holdall::ingest::{FilesAdded, Ingest, IngestOptions};
-use holdall::medium::{DirectoryMedium, Medium};
 use holdall::monitor::Monitor as _;
 use holdall::name::ImageName;
 use holdall_images::copy::{CopyOptions, Run};
@@ -117,12 +116,7 @@ pub fn run(args: Args, output: &Output, asked_state: Option<PathBuf>) -> Result<
         interrupted: Arc::clone(&interrupted),
         level: args.level.into(),
     };
-    let directory = DirectoryMedium::open(&args.medium)?;
-    let medium: Arc<dyn Medium> = if args.dry_run {
-        Arc::new(looking::LookingMedium(directory))
-    } else {
-        Arc::new(directory)
-    };
+    let medium = looking::to_write(&args.medium, args.dry_run)?;
     let progress = Arc::new(Progress::new(*output, "added"));
     let monitor: Arc<dyn holdall::monitor::Monitor> = Arc::clone(&progress) as _;
     let ingest = Ingest::open(medium, &options, monitor)?;

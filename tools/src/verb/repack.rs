@@ -7,7 +7,6 @@ use crate::profile::{self, Profiles};
 use crate::progress::Progress;
 use crate::{looking, signal, state};
 use holdall::ingest::{Ingest, IngestOptions};
-use holdall::medium::{DirectoryMedium, Medium};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,12 +40,7 @@ pub fn run(args: &Args, output: &Output, asked_state: Option<PathBuf>) -> Result
         interrupted: signal::interrupted()?,
         level: args.level.into(),
     };
-    let directory = DirectoryMedium::open(&args.medium)?;
-    let medium: Arc<dyn Medium> = if args.dry_run {
-        Arc::new(looking::LookingMedium(directory))
-    } else {
-        Arc::new(directory)
-    };
+    let medium = looking::to_write(&args.medium, args.dry_run)?;
     let progress = Arc::new(Progress::new(*output, "laid together"));
     let monitor: Arc<dyn holdall::monitor::Monitor> = Arc::clone(&progress) as _;
     let ingest = Ingest::open(medium, &options, monitor)?;
